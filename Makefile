@@ -1,0 +1,62 @@
+# Everything a contributor runs. `make` alone lists it.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+LOCKS := requirements/run.txt requirements/dev.txt
+PROJECTS := pyproject.toml relman_client/pyproject.toml
+
+# pytest arguments of a single run: make test ARGS="-k approvals -x"
+ARGS ?=
+WORKERS ?= auto
+
+.PHONY: help
+help: ## List these targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: $(READY) ## Create .venv with everything pinned by hash (done again only when a pin changes)
+
+$(READY): $(LOCKS) $(PROJECTS)
+	@python=""; \
+	for candidate in python3.11 python3 python; do \
+	  if command -v $$candidate >/dev/null && $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
+	  then python=$$candidate; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then echo "relman needs Python 3.11 or newer: none of python3.11, python3, python is." >&2; exit 1; fi; \
+	if ! "$$python" -c 'import ensurepip, venv' 2>/dev/null; then \
+	  echo "$$python cannot create virtual environments: on Debian and Ubuntu, install the package python3-venv." >&2; exit 1; fi; \
+	if [ -x $(BIN)/python ]; then echo "updating $(VENV)"; \
+	else echo "setting up $(VENV) with $$("$$python" -V) (about a minute the first time)"; "$$python" -m venv $(VENV); fi
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e ./relman_client -e .
+	@touch $@
+
+.PHONY: test
+test: $(READY) ## Run the tests (ARGS="-k approvals -x", WORKERS=0 to stay in one process)
+	@$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+.PHONY: check
+check: $(READY) ## Lint, types, import contracts, the proto contract, drift of what is generated
+	@$(BIN)/python scripts/check.py
+
+.PHONY: format
+format: $(READY) ## Format Python and proto files, and fix what can be fixed
+	@$(BIN)/ruff check --fix-only --quiet
+	@$(BIN)/ruff format
+	@$(BIN)/python scripts/check_proto.py --format
+
+.PHONY: proto
+proto: $(READY) ## Generate relman_client/v1 from proto/
+	@$(BIN)/python scripts/generate.py
+
+.PHONY: release-contract
+release-contract: $(READY) ## Record proto/ as the contract that later changes must not break (when releasing)
+	@$(BIN)/python scripts/check_proto.py --release
+
+.PHONY: lock
+lock: $(READY) ## Pin requirements/*.txt anew, each file by hash, without naming any index
+	@$(BIN)/python scripts/lock.py
