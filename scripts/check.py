@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sysconfig.get_path("scripts"))
 
-CHECKS = {
+CHECKS: dict[str, list[str | Path]] = {
     "types": [BIN / "mypy"],
     "lint": [BIN / "ruff", "check", "--quiet"],
     "format": [BIN / "ruff", "format", "--check", "--quiet"],
