@@ -35,6 +35,14 @@ $(READY): $(LOCKS) $(PROJECTS)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e ./relman_client -e .
 	@touch $@
 
+.PHONY: run
+run: $(READY) ## Start a server that keeps its data in a local file
+	@$(BIN)/relman-server serve
+
+.PHONY: demo
+demo: $(READY) ## See it work: a release, its deployment, its logs, its metrics
+	@$(BIN)/python scripts/demo.py
+
 .PHONY: test
 test: $(READY) ## Run the tests (ARGS="-k approvals -x", WORKERS=0 to stay in one process)
 	@$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)

@@ -14,7 +14,7 @@ CHECKS: dict[str, list[str | Path]] = {
     "types": [BIN / "mypy"],
     "lint": [BIN / "ruff", "check", "--quiet"],
     "format": [BIN / "ruff", "format", "--check", "--quiet"],
-    "import contracts": [BIN / "lint-imports"],
+    "import contracts": [BIN / "lint-imports", "--no-logo"],
     "proto: lint, format, compatibility": [sys.executable, "scripts/check_proto.py"],
     "proto: generated code is current": [sys.executable, "scripts/generate.py", "--check"],
     # "migrations match the models": [sys.executable, "-m", "relman_server.kernel.db.drift"],
