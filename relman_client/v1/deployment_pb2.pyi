@@ -667,8 +667,8 @@ class ListDeploymentsRequest(_message.Message):
     RELEASE_FIELD_NUMBER: _builtins.int
     SERVICE_FIELD_NUMBER: _builtins.int
     ENVIRONMENT_FIELD_NUMBER: _builtins.int
-    STATUSES_FIELD_NUMBER: _builtins.int
-    KINDS_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
     START_DATE_FIELD_NUMBER: _builtins.int
     END_DATE_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
@@ -689,14 +689,10 @@ class ListDeploymentsRequest(_message.Message):
     """Only those of this service, name or id."""
     environment: _builtins.str
     """Only those into this environment, name or id."""
-    @_builtins.property
-    def statuses(self) -> _containers.RepeatedScalarFieldContainer[Global___DeploymentStatus.ValueType]:
-        """Only those in one of these states."""
-
-    @_builtins.property
-    def kinds(self) -> _containers.RepeatedScalarFieldContainer[Global___DeploymentKind.ValueType]:
-        """Only those of one of these kinds."""
-
+    status: Global___DeploymentStatus.ValueType
+    """Only those in this state."""
+    kind: Global___DeploymentKind.ValueType
+    """Only those of this kind."""
     @_builtins.property
     def start_date(self) -> _timestamp_pb2.Timestamp:
         """Only those created at or after this time."""
@@ -716,14 +712,14 @@ class ListDeploymentsRequest(_message.Message):
         release: _builtins.str = ...,
         service: _builtins.str = ...,
         environment: _builtins.str = ...,
-        statuses: _abc.Iterable[Global___DeploymentStatus.ValueType] | None = ...,
-        kinds: _abc.Iterable[Global___DeploymentKind.ValueType] | None = ...,
+        status: Global___DeploymentStatus.ValueType = ...,
+        kind: Global___DeploymentKind.ValueType = ...,
         start_date: _timestamp_pb2.Timestamp | None = ...,
         end_date: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_date", b"end_date", "start_date", b"start_date"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_date", b"end_date", "environment", b"environment", "exact_total", b"exact_total", "kinds", b"kinds", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "release", b"release", "service", b"service", "skip", b"skip", "start_date", b"start_date", "statuses", b"statuses"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_date", b"end_date", "environment", b"environment", "exact_total", b"exact_total", "kind", b"kind", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "release", b"release", "service", b"service", "skip", b"skip", "start_date", b"start_date", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1106,8 +1102,13 @@ class HeartbeatDeploymentRequest(_message.Message):
 
     DEPLOYMENT_FIELD_NUMBER: _builtins.int
     LEASE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     deployment: _builtins.str
     """Id."""
+    request_id: _builtins.str
+    """A UUID chosen by the caller: repeating the same request with it within 24 hours returns the first
+    answer and has no further effect.
+    """
     @_builtins.property
     def lease(self) -> _lease_pb2.Lease:
         """The lease to renew."""
@@ -1117,10 +1118,11 @@ class HeartbeatDeploymentRequest(_message.Message):
         *,
         deployment: _builtins.str = ...,
         lease: _lease_pb2.Lease | None = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "lease", b"lease"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "lease", b"lease", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

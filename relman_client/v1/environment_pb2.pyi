@@ -297,7 +297,7 @@ class ListEnvironmentsRequest(_message.Message):
     SKIP_FIELD_NUMBER: _builtins.int
     ORDER_BY_FIELD_NUMBER: _builtins.int
     EXACT_TOTAL_FIELD_NUMBER: _builtins.int
-    ENVIRONMENT_TYPES_FIELD_NUMBER: _builtins.int
+    ENVIRONMENT_TYPE_FIELD_NUMBER: _builtins.int
     IS_ACTIVE_FIELD_NUMBER: _builtins.int
     QUERY_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
@@ -312,14 +312,12 @@ class ListEnvironmentsRequest(_message.Message):
     """Field and direction, for example "created_at desc". Fields: name, created_at. Default: "name"."""
     exact_total: _builtins.bool
     """Count every match, also beyond 10,000."""
+    environment_type: Global___EnvironmentType.ValueType
+    """Only those of this type."""
     is_active: _builtins.bool
     """Only active ones, or only inactive ones."""
     query: _builtins.str
     """Only those whose name or description contains this text, in any case; at most 200 characters."""
-    @_builtins.property
-    def environment_types(self) -> _containers.RepeatedScalarFieldContainer[Global___EnvironmentType.ValueType]:
-        """Only those of one of these types."""
-
     def __init__(
         self,
         *,
@@ -328,13 +326,13 @@ class ListEnvironmentsRequest(_message.Message):
         skip: _builtins.int = ...,
         order_by: _builtins.str = ...,
         exact_total: _builtins.bool = ...,
-        environment_types: _abc.Iterable[Global___EnvironmentType.ValueType] | None = ...,
+        environment_type: Global___EnvironmentType.ValueType = ...,
         is_active: _builtins.bool | None = ...,
         query: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_is_active", b"_is_active", "is_active", b"is_active"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_is_active", b"_is_active", "environment_types", b"environment_types", "exact_total", b"exact_total", "is_active", b"is_active", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "query", b"query", "skip", b"skip"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_is_active", b"_is_active", "environment_type", b"environment_type", "exact_total", b"exact_total", "is_active", b"is_active", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "query", b"query", "skip", b"skip"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__is_active: _TypeAlias = _typing.Literal["is_active"]  # noqa: Y015
     _WhichOneofArgType__is_active: _TypeAlias = _typing.Literal["_is_active", b"_is_active"]  # noqa: Y015

@@ -218,6 +218,7 @@ class AppendLogsRequest(_message.Message):
     ENTRIES_FIELD_NUMBER: _builtins.int
     LEASE_FIELD_NUMBER: _builtins.int
     FINISH_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     deployment: _builtins.str
     """Id of the deployment."""
     stage: _builtins.str
@@ -229,6 +230,10 @@ class AppendLogsRequest(_message.Message):
     finish: _builtins.bool
     """No more lines will come: the stream ends with the last entry, or with first_sequence - 1 when there
     is none.
+    """
+    request_id: _builtins.str
+    """A UUID chosen by the caller: repeating the same request with it within 24 hours returns the first
+    answer and has no further effect. Sequences alone make a repetition safe, too.
     """
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___LogEntry]:
@@ -248,10 +253,11 @@ class AppendLogsRequest(_message.Message):
         entries: _abc.Iterable[Global___LogEntry] | None = ...,
         lease: _lease_pb2.Lease | None = ...,
         finish: _builtins.bool = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "entries", b"entries", "finish", b"finish", "first_sequence", b"first_sequence", "lease", b"lease", "stage", b"stage", "stream_name", b"stream_name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "entries", b"entries", "finish", b"finish", "first_sequence", b"first_sequence", "lease", b"lease", "request_id", b"request_id", "stage", b"stage", "stream_name", b"stream_name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

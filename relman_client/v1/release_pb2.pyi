@@ -293,7 +293,7 @@ class ListReleasesRequest(_message.Message):
     ORDER_BY_FIELD_NUMBER: _builtins.int
     EXACT_TOTAL_FIELD_NUMBER: _builtins.int
     SERVICE_FIELD_NUMBER: _builtins.int
-    STATUSES_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
     START_DATE_FIELD_NUMBER: _builtins.int
     END_DATE_FIELD_NUMBER: _builtins.int
     QUERY_FIELD_NUMBER: _builtins.int
@@ -311,12 +311,10 @@ class ListReleasesRequest(_message.Message):
     """Count every match, also beyond 10,000."""
     service: _builtins.str
     """Only those of this service, name or id."""
+    status: Global___ReleaseStatus.ValueType
+    """Only those in this state."""
     query: _builtins.str
     """Only those whose version or notes contain this text, in any case; at most 200 characters."""
-    @_builtins.property
-    def statuses(self) -> _containers.RepeatedScalarFieldContainer[Global___ReleaseStatus.ValueType]:
-        """Only those in one of these states."""
-
     @_builtins.property
     def start_date(self) -> _timestamp_pb2.Timestamp:
         """Only those created at or after this time."""
@@ -334,14 +332,14 @@ class ListReleasesRequest(_message.Message):
         order_by: _builtins.str = ...,
         exact_total: _builtins.bool = ...,
         service: _builtins.str = ...,
-        statuses: _abc.Iterable[Global___ReleaseStatus.ValueType] | None = ...,
+        status: Global___ReleaseStatus.ValueType = ...,
         start_date: _timestamp_pb2.Timestamp | None = ...,
         end_date: _timestamp_pb2.Timestamp | None = ...,
         query: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_date", b"end_date", "start_date", b"start_date"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_date", b"end_date", "exact_total", b"exact_total", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "query", b"query", "service", b"service", "skip", b"skip", "start_date", b"start_date", "statuses", b"statuses"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_date", b"end_date", "exact_total", b"exact_total", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "query", b"query", "service", b"service", "skip", b"skip", "start_date", b"start_date", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -236,7 +236,7 @@ class ListRollbacksRequest(_message.Message):
     ORDER_BY_FIELD_NUMBER: _builtins.int
     EXACT_TOTAL_FIELD_NUMBER: _builtins.int
     DEPLOYMENT_FIELD_NUMBER: _builtins.int
-    STATUSES_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
     SERVICE_FIELD_NUMBER: _builtins.int
     ENVIRONMENT_FIELD_NUMBER: _builtins.int
     START_DATE_FIELD_NUMBER: _builtins.int
@@ -255,14 +255,12 @@ class ListRollbacksRequest(_message.Message):
     """Count every match, also beyond 10,000."""
     deployment: _builtins.str
     """Only those that undo this deployment, by id."""
+    status: Global___RollbackStatus.ValueType
+    """Only those in this state."""
     service: _builtins.str
     """Only those of this service, name or id."""
     environment: _builtins.str
     """Only those in this environment, name or id."""
-    @_builtins.property
-    def statuses(self) -> _containers.RepeatedScalarFieldContainer[Global___RollbackStatus.ValueType]:
-        """Only those in one of these states."""
-
     @_builtins.property
     def start_date(self) -> _timestamp_pb2.Timestamp:
         """Only those created at or after this time."""
@@ -280,7 +278,7 @@ class ListRollbacksRequest(_message.Message):
         order_by: _builtins.str = ...,
         exact_total: _builtins.bool = ...,
         deployment: _builtins.str = ...,
-        statuses: _abc.Iterable[Global___RollbackStatus.ValueType] | None = ...,
+        status: Global___RollbackStatus.ValueType = ...,
         service: _builtins.str = ...,
         environment: _builtins.str = ...,
         start_date: _timestamp_pb2.Timestamp | None = ...,
@@ -288,7 +286,7 @@ class ListRollbacksRequest(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_date", b"end_date", "start_date", b"start_date"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "end_date", b"end_date", "environment", b"environment", "exact_total", b"exact_total", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "service", b"service", "skip", b"skip", "start_date", b"start_date", "statuses", b"statuses"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "end_date", b"end_date", "environment", b"environment", "exact_total", b"exact_total", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "service", b"service", "skip", b"skip", "start_date", b"start_date", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -301,7 +301,7 @@ class ListStagesRequest(_message.Message):
     ORDER_BY_FIELD_NUMBER: _builtins.int
     EXACT_TOTAL_FIELD_NUMBER: _builtins.int
     DEPLOYMENT_FIELD_NUMBER: _builtins.int
-    STATUSES_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """How many to return: unset or 0 means 50, more than 500 becomes 500, negative is INVALID_ARGUMENT."""
     page_token: _builtins.str
@@ -316,10 +316,8 @@ class ListStagesRequest(_message.Message):
     """Count every match, also beyond 10,000."""
     deployment: _builtins.str
     """Id of the deployment."""
-    @_builtins.property
-    def statuses(self) -> _containers.RepeatedScalarFieldContainer[Global___StageStatus.ValueType]:
-        """Only those in one of these states."""
-
+    status: Global___StageStatus.ValueType
+    """Only those in this state."""
     def __init__(
         self,
         *,
@@ -329,11 +327,11 @@ class ListStagesRequest(_message.Message):
         order_by: _builtins.str = ...,
         exact_total: _builtins.bool = ...,
         deployment: _builtins.str = ...,
-        statuses: _abc.Iterable[Global___StageStatus.ValueType] | None = ...,
+        status: Global___StageStatus.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "exact_total", b"exact_total", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "skip", b"skip", "statuses", b"statuses"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "exact_total", b"exact_total", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "skip", b"skip", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
