@@ -19,6 +19,7 @@ help: ## List these targets
 
 .PHONY: setup
 setup: $(READY) ## Create .venv with everything pinned by hash (done again only when a pin changes)
+	@echo "$(VENV) is ready"
 
 $(READY): $(LOCKS) $(PROJECTS)
 	@python=""; \
