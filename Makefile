@@ -68,4 +68,4 @@ release-contract: $(READY) ## Record proto/ as the contract that later changes m
 
 .PHONY: lock
 lock: $(READY) ## Pin requirements/*.txt anew, each file by hash, without naming any index
-	@$(BIN)/python scripts/lock.py
+	@$(BIN)/python scripts/lock.py $(ARGS)

@@ -1,4 +1,4 @@
-"""Pin everything relman installs, by hash: `make lock` (`-- --upgrade` to move to newer versions).
+"""Pin everything relman installs, by hash: `make lock` (`make lock ARGS=--upgrade` for newer versions).
 
 Writes requirements/run.txt (the server with its message bus, and the `relman` command) and
 requirements/dev.txt (that, and the tools to work on it). The ranges are in the two pyproject.toml files and in
