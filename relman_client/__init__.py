@@ -1,4 +1,62 @@
 """Client of relman, a release manager over gRPC.
 
-`relman_client.v1` holds the generated messages and stubs of the contract in proto/relman/v1.
+`Client` is the synchronous client and `aio.Client` its asyncio twin; `LogWriter`, `Tail` and `Watch` keep streams going
+over broken connections. `relman_client.v1` holds the generated messages and stubs of the contract in proto/relman/v1.
+Nothing is imported before it is used.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from relman_client.channel import ClientOptions
+    from relman_client.client import Client
+    from relman_client.credentials import Credentials, Login, StaticToken, Tokens, TokenStore
+    from relman_client.errors import RelmanError, Violation
+    from relman_client.logs import LogWriter, WriterOptions
+    from relman_client.paging import aeach, each, each_page
+    from relman_client.resume import ResumeOptions
+    from relman_client.retries import RetryOptions
+    from relman_client.tail import Tail
+    from relman_client.watch import Watch
+
+__all__ = [
+    "Client",
+    "ClientOptions",
+    "Credentials",
+    "LogWriter",
+    "Login",
+    "RelmanError",
+    "ResumeOptions",
+    "RetryOptions",
+    "StaticToken",
+    "Tail",
+    "TokenStore",
+    "Tokens",
+    "Violation",
+    "Watch",
+    "WriterOptions",
+    "aeach",
+    "each",
+    "each_page",
+]
+
+_MODULES = {
+    "channel": ["ClientOptions"],
+    "client": ["Client"],
+    "credentials": ["Credentials", "Login", "StaticToken", "TokenStore", "Tokens"],
+    "errors": ["RelmanError", "Violation"],
+    "logs": ["LogWriter", "WriterOptions"],
+    "paging": ["aeach", "each", "each_page"],
+    "resume": ["ResumeOptions"],
+    "retries": ["RetryOptions"],
+    "tail": ["Tail"],
+    "watch": ["Watch"],
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:  # a module's attributes are of any type
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

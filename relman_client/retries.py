@@ -1,0 +1,81 @@
+"""When a call may be repeated, and how long to wait in between."""
+
+import random
+from dataclasses import dataclass
+from functools import cache
+
+import grpc
+from google.protobuf import descriptor_pool
+from google.protobuf.message import Message
+
+from relman_client.errors import RelmanError
+from relman_client.v1 import options_pb2
+
+# These have no request_id and need none: repeating them has one effect by what they are.
+_REPEATABLE = frozenset({"AppendLogs", "HeartbeatDeployment", "RefreshToken"})
+
+
+@dataclass(frozen=True)
+class RetryOptions:
+    """How often and how fast to repeat."""
+
+    attempts: int = 5
+    """Calls in all, the first one included; 1 means never repeat."""
+    initial_delay: float = 0.1
+    """Seconds before the first repetition; each further one waits twice as long, up to `max_delay`."""
+    max_delay: float = 3.0
+
+
+class Backoff:
+    """Growing delays with jitter, so that many clients do not return in step."""
+
+    def __init__(self, options: RetryOptions | None = None) -> None:
+        self._options = options or RetryOptions()
+        self.failures = 0
+
+    def next(self, error: RelmanError | None = None) -> float:
+        """Seconds to wait after one more failure; never less than the server asked for."""
+        delay = min(self._options.initial_delay * 2.0 ** min(self.failures, 30), self._options.max_delay)
+        self.failures += 1
+        delay *= random.uniform(0.5, 1.0)  # noqa: S311 - spreads load; nothing secret
+        return max(delay, error.retry_after or 0.0) if error else delay
+
+    def reset(self) -> None:
+        """Begin anew after a success."""
+        self.failures = 0
+
+
+@dataclass(frozen=True)
+class MethodTraits:
+    """What the contract says of an RPC."""
+
+    only_reads: bool
+    takes_token: bool
+
+
+@cache
+def traits_of(path: str) -> MethodTraits:
+    """Look an RPC up in the contract by its path, `/relman.v1.ReleaseService/CreateRelease`."""
+    name = path.strip("/").replace("/", ".")
+    try:
+        method = descriptor_pool.Default().FindMethodByName(name)
+    except KeyError:  # not relman's: health, reflection
+        return MethodTraits(only_reads=True, takes_token=True)
+    policy = method.GetOptions().Extensions[options_pb2.policy]
+    in_auth = method.containing_service.name == "AuthService"
+    return MethodTraits(only_reads=not policy.audit, takes_token=not (policy.public and in_auth))
+
+
+def may_repeat(path: str, request: Message, error: RelmanError) -> bool:
+    """Whether repeating a failed call can neither harm nor be known to fail again.
+
+    UNAVAILABLE leaves open whether a mutation happened; with a request_id the server gives the first answer again.
+    A server that is overloaded refuses before it begins.
+    """
+    if error.code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return error.reason == "OVERLOADED"
+    if error.code is not grpc.StatusCode.UNAVAILABLE:
+        return False
+    if traits_of(path).only_reads or path.rpartition("/")[2] in _REPEATABLE:
+        return True
+    return bool(getattr(request, "request_id", ""))
