@@ -1,0 +1,67 @@
+"""From what a command prints to entries of a log."""
+
+import re
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from relman_client.v1.log_pb2 import LogEntry
+
+if TYPE_CHECKING:
+    from relman_client.v1.common_pb2 import Severity
+    from relman_client.v1.log_pb2 import LogSource
+
+MAX_LINE_BYTES = 64 * 1024
+
+_NOT_TEXT = re.compile("[\x00\ud800-\udfff]")
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+
+def entries_of(
+    text: str | bytes,
+    source: "LogSource.ValueType",
+    severity: "Severity.ValueType",
+    nanoseconds: int | None = None,
+) -> Iterator[LogEntry]:
+    """One entry for each line; none for an empty text after the last line's end.
+
+    Invalid UTF-8, NUL characters and lone surrogates become U+FFFD, and the entry says so. Lines longer than 64 KiB
+    become several entries, cut between characters.
+    """
+    decoded, repaired = _repair(text)
+    when = time.time_ns() if nanoseconds is None else nanoseconds
+    for line in decoded.removesuffix("\n").split("\n"):
+        for piece in _pieces(line.removesuffix("\r")):
+            entry = LogEntry(source=source, severity=severity, text=piece, text_repaired=repaired)
+            entry.time.FromNanoseconds(when)
+            yield entry
+
+
+def _repair(text: str | bytes) -> tuple[str, bool]:
+    """The text as UTF-8 allows it, and whether anything was replaced."""
+    decoded, repaired = _decode(text) if isinstance(text, bytes) else (text, False)
+    clean, replaced = _NOT_TEXT.subn(_REPLACEMENT, decoded)
+    return clean, repaired or replaced > 0
+
+
+def _decode(data: bytes) -> tuple[str, bool]:
+    try:
+        return data.decode(), False
+    except UnicodeDecodeError:
+        return data.decode(errors="replace"), True
+
+
+def _pieces(line: str) -> Iterator[str]:
+    """The line in pieces of at most 64 KiB of UTF-8."""
+    if len(line) * 4 <= MAX_LINE_BYTES:  # no character is longer than four bytes
+        yield line
+        return
+    data = line.encode()
+    start = 0
+    while len(data) - start > MAX_LINE_BYTES:
+        end = start + MAX_LINE_BYTES
+        while data[end] & 0xC0 == 0x80:  # in the middle of a character
+            end -= 1
+        yield data[start:end].decode()
+        start = end
+    yield data[start:].decode()
