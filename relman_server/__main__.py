@@ -1,0 +1,126 @@
+"""`relman-server serve | migrate`."""
+
+import argparse
+import asyncio
+import secrets
+import signal
+import sys
+from collections.abc import Sequence
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from relman_server import __version__, settings
+from relman_server.app import App
+from relman_server.kernel import log_format
+from relman_server.kernel.db import schema
+from relman_server.kernel.db.database import Database
+from relman_server.kernel.db.engine import write_engine
+from relman_server.kernel.errors import RelmanError
+from relman_server.settings import Settings, SettingsError
+from relman_server.users import logic as users
+
+log = structlog.get_logger(__name__)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; return its exit status: 0, 1 when it failed, 2 when it was asked for wrongly."""
+    parser = argparse.ArgumentParser(
+        "relman-server", description="The release manager. Every flag is also a variable (RELMAN_*) and a TOML key."
+    )
+    parser.add_argument("--version", action="version", version=f"relman-server {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, help_text in (
+        ("serve", "serve until SIGTERM or SIGINT; an embedded database is migrated first"),
+        ("migrate", "bring the database to this version's schema"),
+    ):
+        settings.add_flags(commands.add_parser(name, help=help_text, description=help_text))
+    flags = vars(parser.parse_args(arguments))
+    try:
+        chosen = settings.load(flags)
+    except SettingsError as error:
+        return settings.fail(error)
+    log_format.configure(chosen.log_level, json=None if chosen.log_format is None else chosen.log_format == "json")
+    try:
+        return migrate(chosen) if flags["command"] == "migrate" else asyncio.run(serve(chosen))
+    except schema.SchemaMismatch as error:
+        return settings.fail(error)
+    except RelmanError as error:
+        return _fail(error.message)
+    except OSError as error:
+        return _fail(str(error))
+    except SQLAlchemyError as error:
+        return _fail(f"the database cannot be used: {str(getattr(error, 'orig', error)).splitlines()[0]}")
+
+
+def _fail(line: str) -> int:
+    sys.stderr.write(f"relman-server: {line}\n")
+    return 1
+
+
+def migrate(chosen: Settings) -> int:
+    """Bring the database to this version's schema."""
+    if chosen.is_embedded:
+        chosen.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    engine = write_engine(chosen.url, 1)
+    try:
+        before = schema.current(engine)
+        schema.migrate(engine)
+    finally:
+        engine.dispose()
+    after = schema.newest()
+    sys.stdout.write(f"the schema is {after}\n" if before == after else f"the schema is now {after}\n")
+    return 0
+
+
+async def serve(chosen: Settings) -> int:
+    """Serve until told to stop."""
+    if chosen.is_embedded:
+        await asyncio.to_thread(migrate_quietly, chosen)
+    app = App(chosen)
+    try:
+        created = await first_admin(app.db, chosen)
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        async with app.serving() as address:
+            if created:
+                sys.stdout.write(created)
+            sys.stdout.write(f"relman is serving on {address}\n")
+            sys.stdout.flush()
+            await stop.wait()
+            log.info("stopping")
+    finally:
+        app.close()
+    return 0
+
+
+def migrate_quietly(chosen: Settings) -> None:
+    """Bring an embedded database to this version's schema."""
+    chosen.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    engine = write_engine(chosen.url, 1)
+    try:
+        schema.migrate(engine)
+    finally:
+        engine.dispose()
+
+
+async def first_admin(db: Database, chosen: Settings) -> str:
+    """Create the admin of a new server; return the lines that say how to log in, empty when there is nothing to say."""
+    given = chosen.admin_password.get_secret_value() if chosen.admin_password else None
+    password = given or secrets.token_urlsafe(15)
+    email = chosen.admin_email or "admin@localhost"
+    admin = await db.write(users.create_first_admin, email, password)
+    if admin is None:
+        return ""
+    if given:
+        return f"created the admin {admin.username} <{admin.email}>\n"
+    return (
+        f"created the admin {admin.username} <{admin.email}>, password {password}\n"
+        "(shown this once: keep it, or change it after the first login)\n"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Authentication: proving who calls. Tokens, sessions, revocation."""

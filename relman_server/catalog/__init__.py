@@ -1,0 +1,1 @@
+"""Catalog: the services there are."""

@@ -1,0 +1,1 @@
+"""Deployments and their stages: the way of a release into an environment."""

@@ -1,0 +1,218 @@
+"""The rows of deployments, their stages and their events."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ForeignKey, Index, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from relman_server.kernel.db.model import UNAUDITED, Base, Resource
+
+
+class DeploymentStatus(StrEnum):
+    """Where a deployment stands."""
+
+    PENDING = "PENDING"
+    READY = "READY"
+    IN_PROGRESS = "IN_PROGRESS"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    REJECTED = "REJECTED"
+    ROLLED_BACK = "ROLLED_BACK"
+
+
+WAITING = (DeploymentStatus.PENDING, DeploymentStatus.READY)
+ENDED = (
+    DeploymentStatus.SUCCEEDED,
+    DeploymentStatus.FAILED,
+    DeploymentStatus.CANCELLED,
+    DeploymentStatus.REJECTED,
+    DeploymentStatus.ROLLED_BACK,
+)
+
+
+class DeploymentKind(StrEnum):
+    """Why a deployment was made."""
+
+    PLANNED = "PLANNED"
+    HOTFIX = "HOTFIX"
+    ROLLBACK = "ROLLBACK"
+    REDEPLOY = "REDEPLOY"
+
+
+class Outcome(StrEnum):
+    """How a deployment or a stage ended."""
+
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+
+
+class BlockerKind(StrEnum):
+    """Which gate is closed."""
+
+    RELEASE = "RELEASE"
+    PROMOTION = "PROMOTION"
+    SOAK = "SOAK"
+    APPROVAL = "APPROVAL"
+    FREEZE = "FREEZE"
+    LOCK = "LOCK"
+    QUEUE = "QUEUE"
+    INACTIVE = "INACTIVE"
+
+
+class StageStatus(StrEnum):
+    """Where a stage stands."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    SKIPPED = "SKIPPED"
+    TIMED_OUT = "TIMED_OUT"
+    CANCELLED = "CANCELLED"
+
+
+PASSED = (StageStatus.SUCCEEDED, StageStatus.SKIPPED)
+
+
+class EventType(StrEnum):
+    """What happened to a deployment."""
+
+    CREATED = "CREATED"
+    UPDATED = "UPDATED"
+    BLOCKED = "BLOCKED"
+    READY = "READY"
+    STARTED = "STARTED"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    REJECTED = "REJECTED"
+    ROLLED_BACK = "ROLLED_BACK"
+    STAGE_CREATED = "STAGE_CREATED"
+    STAGE_UPDATED = "STAGE_UPDATED"
+    STAGE_STARTED = "STAGE_STARTED"
+    STAGE_PROGRESS = "STAGE_PROGRESS"
+    STAGE_ENDED = "STAGE_ENDED"
+    STAGE_RETRIED = "STAGE_RETRIED"
+
+
+class Deployment(Resource):
+    """One way of a release into one environment.
+
+    Attributes:
+        service_id: The release's, here too, so that the one-at-a-time rule is an index.
+        outcome: How it ended; kept when it is rolled back.
+        blockers: The closed gates as the contract's Blocker has them; empty unless PENDING.
+        revision: Number of its newest event.
+    """
+
+    __tablename__ = "deployment"
+    __table_args__ = (
+        # At most one in progress per service and environment, whatever the code above believes.
+        Index(
+            "uq_deployment_in_progress",
+            "service_id",
+            "environment_id",
+            unique=True,
+            postgresql_where=text("status = 'IN_PROGRESS'"),
+            sqlite_where=text("status = 'IN_PROGRESS'"),
+        ),
+        # The queue of a service and environment, and those to look at again when a gate opens.
+        Index(
+            "ix_deployment_waiting",
+            "service_id",
+            "environment_id",
+            "created_at",
+            "id",
+            postgresql_where=text("status IN ('PENDING', 'READY')"),
+            sqlite_where=text("status IN ('PENDING', 'READY')"),
+        ),
+        # What runs where.
+        Index(
+            "ix_deployment_running",
+            "environment_id",
+            "service_id",
+            "completed_at",
+            postgresql_where=text("status = 'SUCCEEDED'"),
+            sqlite_where=text("status = 'SUCCEEDED'"),
+        ),
+        Index(None, "created_at", "id"),
+        Index(None, "completed_at", "id"),
+        Index(None, "service_id", "created_at", "id"),
+        Index(None, "environment_id", "created_at", "id"),
+        Index(None, "release_id", "environment_id", "created_at"),
+        Index(None, "status", "created_at", "id"),
+    )
+
+    release_id: Mapped[UUID] = mapped_column(ForeignKey("release.id"))
+    service_id: Mapped[UUID] = mapped_column(ForeignKey("service.id"))
+    environment_id: Mapped[UUID] = mapped_column(ForeignKey("environment.id"))
+    status: Mapped[str]
+    kind: Mapped[str]
+    outcome: Mapped[str | None]
+    remediates: Mapped[UUID | None] = mapped_column(ForeignKey("deployment.id", ondelete="SET NULL"))
+    failure_reason: Mapped[str]
+    production_impacted: Mapped[bool]
+    blockers: Mapped[list[dict[str, Any]]]  # JSON
+    revision: Mapped[int]
+    deployed_by: Mapped[UUID | None] = mapped_column(ForeignKey("user_account.id"))
+    deployed_at: Mapped[datetime | None]
+    completed_at: Mapped[datetime | None]
+    rollback_id: Mapped[UUID | None]
+    rolled_back_by: Mapped[UUID | None]
+    labels: Mapped[dict[str, str]]
+    retry_of: Mapped[UUID | None] = mapped_column(ForeignKey("deployment.id", ondelete="SET NULL"))
+    created_by: Mapped[UUID | None] = mapped_column(ForeignKey("user_account.id"))
+    hotfix_reason: Mapped[str]
+
+
+class Stage(Resource):
+    """One step of a deployment's pipeline.
+
+    Attributes:
+        order: Position; the next stage starts when all before it have passed.
+        earlier_attempts: `{attempt, status, started_at, completed_at, output}` of the attempts before, times as ISO
+            text.
+    """
+
+    __tablename__ = "pipeline_stage"
+    __table_args__ = (UniqueConstraint("deployment_id", "name"), UniqueConstraint("deployment_id", "order"))
+
+    deployment_id: Mapped[UUID] = mapped_column(ForeignKey("deployment.id", ondelete="CASCADE"))
+    name: Mapped[str]
+    order: Mapped[int]
+    status: Mapped[str]
+    timeout_seconds: Mapped[int]
+    attempt: Mapped[int]
+    progress_percent: Mapped[int]
+    progress_message: Mapped[str]
+    started_at: Mapped[datetime | None]
+    completed_at: Mapped[datetime | None]
+    output: Mapped[str]
+    earlier_attempts: Mapped[list[dict[str, Any]]]  # JSON
+
+
+class DeploymentEvent(Base):
+    """One entry of a deployment's history: what happened, and how the deployment was right after.
+
+    Attributes:
+        revision: Position in the deployment's history, without gaps: taken under the deployment's row lock.
+        deployment: Columns of the deployment as `store.get_deployment` returns them, times as ISO text.
+        stage: Likewise of the stage concerned.
+    """
+
+    __tablename__ = "deployment_event"
+    # The history is what an audit of it would say again.
+    __table_args__ = ({"info": UNAUDITED},)
+
+    deployment_id: Mapped[UUID] = mapped_column(ForeignKey("deployment.id", ondelete="CASCADE"), primary_key=True)
+    revision: Mapped[int] = mapped_column(primary_key=True)
+    type: Mapped[str]
+    deployment: Mapped[dict[str, Any]]  # JSON
+    stage: Mapped[dict[str, Any] | None]  # JSON
+    actor_id: Mapped[UUID | None]
+    time: Mapped[datetime]
+    message: Mapped[str]

@@ -1,0 +1,1 @@
+"""Environments: where services run, and under which rules."""

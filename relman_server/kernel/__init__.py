@@ -1,0 +1,1 @@
+"""What every resource stands on. The kernel knows no resource."""

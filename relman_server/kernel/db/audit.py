@@ -1,0 +1,162 @@
+"""The audit log: rows written by the transaction that makes the change, and the guard that none is forgotten.
+
+The read side is in the folder `audit`.
+"""
+
+import re
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Delete, Index, Insert, Table, TextClause, Update, event, inspect
+from sqlalchemy.engine import Engine
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from relman_server.kernel.db.model import UNAUDITED, Base
+from relman_server.kernel.ids import new_id
+
+MASK = "***"
+
+
+class AuditOutcome(StrEnum):
+    """How an attempt ended."""
+
+    SUCCESS = "SUCCESS"
+    DENIED = "DENIED"
+    FAILED = "FAILED"
+
+
+class AuditEntry(Base):
+    """Who did what to which resource, from where, and what changed: `{"changes": {field: [old, new]}, ...}`."""
+
+    __tablename__ = "audit_log"
+    __table_args__ = (
+        Index(None, "created_at", "id"),
+        Index(None, "resource_type", "resource_id", "created_at"),
+        Index(None, "user_id", "created_at"),
+        Index(None, "action", "created_at"),
+        {"info": UNAUDITED},
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    user_id: Mapped[UUID | None]
+    username: Mapped[str]
+    action: Mapped[str]
+    resource_type: Mapped[str]
+    resource_id: Mapped[str]
+    details: Mapped[dict[str, Any]]  # JSON of whatever the resource consists of
+    ip_address: Mapped[str]
+    user_agent: Mapped[str]
+    request_id: Mapped[str]
+    outcome: Mapped[str]
+    created_at: Mapped[datetime]
+
+
+class AuditMissing(AssertionError):
+    """A transaction changed audited rows and recorded nothing, or recorded another action than its RPC declares."""
+
+
+Changes = dict[str, list[Any]]  # field -> [old, new], as JSON
+
+
+@dataclass
+class Recorder:
+    """What one transaction changed, and what it recorded of it.
+
+    Attributes:
+        touched: Audited tables that statements of the transaction changed.
+        entries: Audit rows to insert at the commit.
+    """
+
+    touched: set[str] = field(default_factory=set)
+    entries: list[dict[str, Any]] = field(default_factory=list)  # columns of AuditEntry
+    _changes: dict[int, tuple[object, Changes]] = field(default_factory=dict)
+
+    def before_flush(self, session: Session, now: datetime) -> None:
+        """Stamp new and changed rows with the time, and remember their old and new values."""
+        for entity in session.new:
+            for name in ("created_at", "updated_at"):
+                if hasattr(entity, name) and getattr(entity, name) is None:
+                    setattr(entity, name, now)
+            self._note(entity, new=True)
+        for entity in session.dirty:
+            if session.is_modified(entity):
+                if hasattr(entity, "updated_at"):
+                    entity.updated_at = now
+                self._note(entity, new=False)
+        for entity in session.deleted:
+            self._note(entity, new=False, deleted=True)
+
+    def changes_of(self, entity: object) -> Changes:
+        """Return what changed in a row since it was last asked, sensitive values masked."""
+        return self._changes.pop(id(entity), (entity, {}))[1]
+
+    def _note(self, entity: object, *, new: bool, deleted: bool = False) -> None:
+        changes = self._changes.setdefault(id(entity), (entity, {}))[1]
+        state = inspect(entity)
+        assert state is not None
+        for attribute in state.mapper.column_attrs:
+            column = attribute.columns[0]
+            if attribute.key in {"updated_at", "created_at", "row_version"} or column.info.get("internal"):
+                continue
+            history = state.attrs[attribute.key].history
+            value = getattr(entity, attribute.key)
+            old = None if new else (history.deleted[0] if history.deleted else value)
+            current = None if deleted else value
+            if old != current:
+                sensitive = column.info.get("sensitive", False)
+                before = changes.get(attribute.key, [plain(old, sensitive=sensitive)])[0]
+                changes[attribute.key] = [before, plain(current, sensitive=sensitive)]
+
+
+def plain(value: Any, *, sensitive: bool = False) -> Any:
+    """Return a column's value as JSON can hold it; masked when nobody should see it."""
+    if value is None or isinstance(value, bool | int | float):
+        return MASK if sensitive and value is not None else value
+    if sensitive:
+        return MASK
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+_CHANGING_TEXT = re.compile(r"\s*(insert|update|delete|replace|merge|with)\b", re.IGNORECASE)
+
+
+def watch(engine: Engine) -> None:
+    """Tell the transaction of a connection which audited tables its statements change, bulk statements too."""
+
+    def before_execute(
+        connection: Connection,
+        clause: Any,  # SQLAlchemy passes any executable
+        *_: object,
+    ) -> None:
+        recorder: Recorder | None = connection.info.get("recorder")
+        if recorder is None:
+            return
+        if isinstance(clause, Insert | Update | Delete):
+            table = clause.table
+            if isinstance(table, Table) and table.info.get("audited", True):
+                recorder.touched.add(table.name)
+        elif isinstance(clause, TextClause) and _CHANGING_TEXT.match(clause.text):
+            raise AuditMissing("text statements cannot be watched: use insert(), update() or delete()")
+
+    event.listen(engine, "before_execute", before_execute)
+
+
+def check(recorder: Recorder, declared: str | None) -> None:
+    """Raise AuditMissing when changes were made that no entry speaks of.
+
+    Args:
+        recorder: What the transaction did.
+        declared: Action that the RPC's policy names: the first entry must be of it. None for the server's own work.
+    """
+    actions = [entry["action"] for entry in recorder.entries]
+    if recorder.touched and not actions:
+        raise AuditMissing(f"changed {', '.join(sorted(recorder.touched))} and recorded nothing")
+    if declared is not None and actions and declared not in actions:
+        raise AuditMissing(f"recorded {', '.join(actions)}, but the contract declares {declared or 'nothing'}")

@@ -1,0 +1,79 @@
+"""Engines: how connections to SQLite and PostgreSQL are opened, and what holds on every one of them."""
+
+import sqlite3
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL, make_url
+
+BUSY_SECONDS = 5
+STATEMENT_SECONDS = 30
+LOCK_SECONDS = 10
+
+
+def write_engine(url: str | URL, connections: int) -> Engine:
+    """Return the engine of transactions: they commit as a whole."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        # One writer: SQLite has no more, and waiting for each other inside the process would be busy work.
+        engine = create_engine(parsed, pool_size=1, max_overflow=0, pool_timeout=BUSY_SECONDS)
+        _prepare_sqlite(engine)
+        event.listen(engine, "begin", _begin_immediate)
+        return engine
+    return create_engine(parsed, **_postgres_options(connections))
+
+
+def read_engine(url: str | URL, connections: int) -> Engine:
+    """Return the engine of reads: every statement stands alone, one round trip and nothing around it."""
+    parsed = make_url(url)
+    options: dict[str, Any] = {"isolation_level": "AUTOCOMMIT", "pool_reset_on_return": None}  # engine options
+    if parsed.get_backend_name() == "sqlite":
+        engine = create_engine(parsed, pool_size=connections, max_overflow=0, pool_timeout=BUSY_SECONDS, **options)
+        _prepare_sqlite(engine)
+        return engine
+    return create_engine(parsed, **_postgres_options(connections), **options)
+
+
+def _postgres_options(connections: int) -> dict[str, Any]:  # engine options
+    return {
+        "pool_size": connections,
+        "max_overflow": 0,
+        "pool_timeout": 5,
+        "connect_args": {
+            "connect_timeout": 3,
+            "application_name": "relman",
+            "options": f"-c statement_timeout={STATEMENT_SECONDS}s -c lock_timeout={LOCK_SECONDS}s"
+            f" -c idle_in_transaction_session_timeout={STATEMENT_SECONDS}s -c timezone=UTC",
+            "keepalives_idle": 5,
+            "keepalives_interval": 2,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 10_000,
+        },
+    }
+
+
+def _prepare_sqlite(engine: Engine) -> None:
+    def on_connect(connection: sqlite3.Connection, _: object) -> None:
+        # Transactions are begun below, not by the driver (which would begin them deferred).
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
+        # A read-only file cannot be switched to WAL; it can still be read, so that is no reason to fail here.
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            pass
+        cursor.execute("PRAGMA synchronous = FULL")  # an acknowledged write survives a power cut
+        cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.execute("PRAGMA temp_store = MEMORY")
+        cursor.close()
+
+    event.listen(engine, "connect", on_connect)
+
+
+def _begin_immediate(connection: Connection) -> None:
+    # Deferred transactions that read and then write lose to each other (SQLITE_BUSY at the first write); this one
+    # waits its turn at the start.
+    cursor = connection.connection.cursor()
+    cursor.execute("BEGIN IMMEDIATE")
+    cursor.close()

@@ -1,0 +1,68 @@
+"""What went wrong in the database, said in relman's own words; the driver's words go to the log only."""
+
+import sqlite3
+
+import psycopg
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from relman_server.kernel.errors import Aborted, RelmanError, Unavailable
+
+RETRIED = {"40001", "40P01"}  # serialization failure, deadlock
+_READ_ONLY = {"25006", "53100", "53200"}  # read-only transaction, disk full, out of memory
+_BUSY = {"55P03", "57014"}  # lock timeout, statement timeout
+_SQLITE_READ_ONLY = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}
+_SQLITE_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+
+
+def retryable(error: DBAPIError) -> bool:
+    """Whether the same function may well succeed when run again at once."""
+    return isinstance(error.orig, psycopg.Error) and error.orig.sqlstate in RETRIED
+
+
+def translate(error: Exception) -> RelmanError | None:
+    """Return what to tell the caller; None for what should never happen (a programming error)."""
+    if isinstance(error, PoolTimeout):
+        return Unavailable("The database is busy; try again in a moment.")
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    if isinstance(cause, psycopg.Error):
+        return _postgres(cause)
+    if isinstance(cause, sqlite3.Error):
+        return _sqlite(cause)
+    return None
+
+
+def _postgres(error: psycopg.Error) -> RelmanError | None:
+    state = error.sqlstate
+    if state in RETRIED:
+        return Aborted("Too many changed the same thing at once; repeat the call.")
+    if state in _READ_ONLY:
+        return _refuses_writes()
+    if state in _BUSY:
+        return Unavailable("The database is busy; nothing was changed. Try again in a moment.")
+    # 08: connection, 53: resources, 57P: the server is going down or starting. None: it does not answer at all.
+    if state is None or state[:2] in {"08", "53"} or state.startswith("57P"):
+        return Unavailable("The database does not answer; try again in a moment.") if _operational(error) else None
+    return None
+
+
+def _operational(error: psycopg.Error) -> bool:
+    return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+
+
+def _sqlite(error: sqlite3.Error) -> RelmanError | None:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the primary code; extended ones stand above it
+    if code in _SQLITE_READ_ONLY:
+        return _refuses_writes()
+    if code in _SQLITE_BUSY:
+        return Unavailable("The database is locked by another program; nothing was changed. Try again in a moment.")
+    if code == sqlite3.SQLITE_IOERR:
+        return Unavailable("The database file cannot be read or written; nothing was changed.")
+    return None
+
+
+def _refuses_writes() -> RelmanError:
+    return Unavailable(
+        "The database takes no writes (read-only, or its disk is full); nothing was changed.",
+        reason="DATABASE_READ_ONLY",
+    )

@@ -1,0 +1,165 @@
+"""What callers may say: the base of every input, and the kinds of values that all resources share.
+
+Bounds and patterns of single resources live in their inputs.py; those here are of the contract as a whole.
+"""
+
+import re
+from datetime import datetime, timedelta
+from typing import Annotated, Any, TypeVar
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
+
+from relman_server.kernel.errors import InvalidInput, Violation
+from relman_server.kernel.ids import parse_id
+
+NAME = r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$"
+
+
+class Input(BaseModel):
+    """What a caller said, checked: every violation is found at once. Immutable."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+class Change(Input):
+    """What an update shall set: exactly the fields of `model_fields_set` that are not about the update itself."""
+
+    etag: str = ""
+
+    def changes(self) -> dict[str, Any]:
+        """Return the fields to set and their values."""
+        about = {"etag", *self.targets()}
+        return {name: getattr(self, name) for name in self.model_fields_set if name not in about}
+
+    @classmethod
+    def targets(cls) -> set[str]:
+        """Return the fields that say what to change: the required ones."""
+        return {name for name, field in cls.model_fields.items() if field.is_required()}
+
+
+def _no_line_breaks(text: str) -> str:
+    if "\n" in text or "\r" in text:
+        raise ValueError("must be a single line")
+    return text
+
+
+def _semver(text: str) -> str:
+    version = text.removeprefix("v")
+    if not SEMVER.match(version) or len(version) > 128:
+        raise ValueError("must be a version like 1.4.2 or 2.0.0-rc.1 (SemVer 2.0), at most 128 characters")
+    return version
+
+
+def _uuid(text: object) -> UUID:
+    if isinstance(text, UUID):
+        return text
+    parsed = parse_id(text) if isinstance(text, str) else None
+    if parsed is None:
+        raise ValueError("must be a UUID in its canonical form of 36 characters")
+    return parsed
+
+
+def _name(text: str) -> str:
+    if not re.match(NAME, text) or text.endswith("\n"):
+        raise ValueError("must be 1 to 63 of a-z, 0-9 and -, begin with a letter and not end with -")
+    if parse_id(text) is not None:
+        raise ValueError("must not look like a UUID: it could not be told from an id")
+    return text
+
+
+def _reference(text: str) -> str:
+    if not text:
+        raise ValueError("must name a resource")
+    if len(text) > 320:
+        raise ValueError("is too long to name anything")
+    return text
+
+
+# https://semver.org, the pattern the specification suggests
+SEMVER = re.compile(
+    r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)"
+    r"(?:-((?:0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*)(?:\.(?:0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*))*))?"
+    r"(?:\+([0-9a-zA-Z-]+(?:\.[0-9a-zA-Z-]+)*))?\Z",
+    re.ASCII,
+)
+
+Name = Annotated[str, AfterValidator(_name)]
+Reference = Annotated[str, AfterValidator(_reference)]
+OptionalReference = Annotated[str | None, BeforeValidator(lambda value: value or None)]
+Id = Annotated[UUID, BeforeValidator(_uuid)]
+SemVer = Annotated[str, AfterValidator(_semver)]
+Line = Annotated[str, AfterValidator(_no_line_breaks)]
+Reason = Annotated[str, StringConstraints(strip_whitespace=True, max_length=1000)]
+RequiredReason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
+Query = Annotated[str, StringConstraints(max_length=200)]
+Labels = Annotated[
+    dict[Annotated[str, AfterValidator(_name)], Annotated[str, StringConstraints(max_length=256)]],
+    Field(max_length=64),
+]
+
+
+class Target(Input):
+    """A request that only names a resource, with what it must look like."""
+
+    etag: str = ""
+
+
+class Page(Input):
+    """Which part of a list, in which order."""
+
+    page_size: Annotated[int, Field(ge=0)] = 0
+    page_token: Annotated[str, StringConstraints(max_length=4096)] = ""
+    skip: Annotated[int, Field(ge=0, le=10_000_000)] = 0
+    order_by: Annotated[str, StringConstraints(max_length=200)] = ""
+    exact_total: bool = False
+
+
+class Between(Input):
+    """A half-open range of times."""
+
+    start_date: datetime | None = None
+    end_date: datetime | None = None
+
+
+M = TypeVar("M", bound=Input)
+
+_MESSAGES = {
+    "missing": "is required",
+    "string_too_short": "must not be empty",
+    "extra_forbidden": "is not known here",
+}
+
+
+def check(model: type[M], values: dict[str, Any]) -> M:
+    """Return the input, or raise InvalidInput with every violation."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise InvalidInput(*violations(error)) from error
+
+
+def violations(error: ValidationError) -> list[Violation]:
+    """Return pydantic's findings in the contract's terms: paths as in the proto, sentences for people."""
+    found = []
+    for item in error.errors(include_url=False, include_input=False):
+        message = _MESSAGES.get(item["type"]) or item["msg"].removeprefix("Value error, ")
+        message = message.replace("Input should", "must").replace("String should", "must")
+        message = message.replace("List should", "must").replace("Dictionary should", "must")
+        found.append(Violation(_path(item["loc"]), message))
+    return found
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    path = ""
+    for part in location:
+        if isinstance(part, int):
+            path += f"[{part}]"
+        elif part != "[key]":
+            path += f".{part}" if path else part
+    return path
+
+
+def seconds(minimum: float, maximum: float) -> Any:
+    """Return a bound on a span of time, for `Annotated`."""
+    return Field(ge=timedelta(seconds=minimum), le=timedelta(seconds=maximum))

@@ -1,0 +1,190 @@
+"""Lists: one page of many rows, at the same cost wherever the page is.
+
+A page token holds the place of the last row (its order key and id), so the next page is found by index, not by
+counting. It is bound to the filters and the order by a fingerprint.
+"""
+
+import base64
+import binascii
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, func, literal, select, tuple_
+from sqlalchemy.sql.elements import KeyedColumnElement
+
+from relman_server.kernel.db.transaction import Reading, Record
+from relman_server.kernel.errors import InvalidInput, Violation
+from relman_server.kernel.inputs import Page
+
+DEFAULT_SIZE = 50
+MAX_SIZE = 500
+COUNTED = 10_000
+
+Column = KeyedColumnElement[Any] | ColumnElement[Any]
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One page.
+
+    Attributes:
+        rows: The rows.
+        next_page_token: Token of the next page; empty on the last.
+        total_size: Matches in all, or a lower bound.
+        total_is_exact: Which of the two.
+        page: Number of this page, from 1.
+        page_size: Size in force.
+    """
+
+    rows: Sequence[Record]
+    next_page_token: str
+    total_size: int
+    total_is_exact: bool
+    page: int
+    page_size: int
+
+    @property
+    def total_pages(self) -> int:
+        """Pages in all, from total_size."""
+        return -(-self.total_size // self.page_size)
+
+
+@dataclass(frozen=True)
+class Ordering:
+    """What a list can be ordered by.
+
+    Attributes:
+        columns: Fields of the contract, and the column of each; never NULL.
+        default: Order when the caller does not say.
+        tie: Column that makes the order total; unique.
+    """
+
+    columns: dict[str, Any]
+    default: str
+    tie: Any
+
+    def parse(self, text: str) -> tuple[str, bool]:
+        """Return the field and whether it descends; raise InvalidInput for anything else."""
+        words = (text.strip() or self.default).split()
+        if len(words) > 2 or words[0] not in self.columns or (len(words) == 2 and words[1] not in {"asc", "desc"}):
+            fields = ", ".join(self.columns)
+            raise InvalidInput(Violation("order_by", f'must be one of {fields}, optionally followed by "desc"'))
+        return words[0], words[-1] == "desc"
+
+
+def paginate(
+    tx: Reading, statement: Select[Any], ordering: Ordering, page: Page, filters: Page | None = None
+) -> Listed:
+    """Return one page of a select, in at most two statements.
+
+    Args:
+        tx: Where to read.
+        statement: The rows, filtered, neither ordered nor limited.
+        ordering: What it can be ordered by.
+        page: Which page.
+        filters: The whole input; tokens are bound to everything in it but the page itself. By default `page`.
+    """
+    name, descending = ordering.parse(page.order_by)
+    column = ordering.columns[name]
+    size = min(page.page_size or DEFAULT_SIZE, MAX_SIZE)
+    fingerprint = _fingerprint(filters or page, name, descending=descending)
+    token = _decode(page.page_token, fingerprint) if page.page_token else None
+
+    ordered = statement.order_by(*((c.desc() if descending else c.asc()) for c in (column, ordering.tie)))
+    if token is not None:
+        for value, c in zip(token.key, (column, ordering.tie), strict=True):
+            if not isinstance(value, c.type.python_type):
+                raise _bad_token("is damaged: pass on the next_page_token as it came")
+        place = tuple_(column, ordering.tie)
+        at = tuple_(*(literal(value, c.type) for value, c in zip(token.key, (column, ordering.tie), strict=True)))
+        ordered = ordered.where(place < at if descending else place > at)
+    found = tx.rows(
+        ordered.add_columns(column.label("page_key"), ordering.tie.label("page_tie")).limit(size + 1).offset(page.skip)
+    )
+    rows = found[:size]
+
+    if token is not None:
+        total, exact, number = token.total, token.exact, token.page + 1 + page.skip // size
+    else:
+        number = page.skip // size + 1
+        if len(found) <= size and (found or not page.skip):
+            total, exact = page.skip + len(found), True
+        else:
+            total, exact = _count(tx, statement, everything=page.exact_total)
+    following = ""
+    if len(found) > size:
+        last = rows[-1]
+        following = _encode(_Token(fingerprint, [last.page_key, last.page_tie], total, exact, number))
+    return Listed(rows, following, total, exact, number, size)
+
+
+def _count(tx: Reading, statement: Select[Any], *, everything: bool) -> tuple[int, bool]:
+    matches = statement.with_only_columns(literal(1), maintain_column_froms=True).order_by(None)
+    if not everything:
+        matches = matches.limit(COUNTED + 1)
+    total = int(tx.scalar(select(func.count()).select_from(matches.subquery())))
+    return (total, True) if everything or total <= COUNTED else (COUNTED, False)
+
+
+def _fingerprint(filters: Page, name: str, *, descending: bool) -> str:
+    said = filters.model_dump(mode="json", exclude={"page_size", "page_token", "skip", "order_by", "exact_total"})
+    text = json.dumps([type(filters).__name__, said, name, descending], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class _Token:
+    fingerprint: str
+    key: list[Any]  # the order key and the id, of whatever type the columns are
+    total: int
+    exact: bool
+    page: int
+
+
+def _encode(token: _Token) -> str:
+    fields = [token.fingerprint, [_plain(value) for value in token.key], token.total, int(token.exact), token.page]
+    return base64.urlsafe_b64encode(json.dumps(fields, separators=(",", ":")).encode()).decode().rstrip("=")
+
+
+def _decode(text: str, fingerprint: str) -> _Token:
+    try:
+        fields = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        found, key, total, exact, page = fields
+        if not all(isinstance(number, int) for number in (total, exact, page)) or len(key) != 2:
+            raise ValueError
+        token = _Token(found, [_rich(value) for value in key], total, bool(exact), page)
+    except (ValueError, TypeError, binascii.Error, RecursionError) as error:
+        raise _bad_token("is damaged: pass on the next_page_token as it came") from error
+    if token.fingerprint != fingerprint:
+        raise _bad_token("belongs to other filters or another order: keep them the same from page to page")
+    return token
+
+
+def _bad_token(description: str) -> InvalidInput:
+    return InvalidInput(Violation("page_token", description), reason="INVALID_PAGE_TOKEN")
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, datetime):
+        return {"t": value.astimezone(UTC).isoformat()}
+    return {"u": value.hex} if isinstance(value, UUID) else value
+
+
+def _rich(value: object) -> object:
+    if isinstance(value, dict):
+        if set(value) == {"t"}:
+            moment = datetime.fromisoformat(value["t"])
+            if moment.tzinfo is None:
+                raise ValueError
+            return moment
+        if set(value) == {"u"}:
+            return UUID(hex=value["u"])
+        raise ValueError
+    if not isinstance(value, str | int):
+        raise TypeError
+    return value

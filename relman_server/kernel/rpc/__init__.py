@@ -1,0 +1,1 @@
+"""The edge: everything between the socket and a servicer's method."""

@@ -1,0 +1,117 @@
+"""Fourth step: what was raised inside becomes a status with details. Nothing else leaves the server."""
+
+import asyncio
+from typing import Any, NoReturn
+
+import grpc
+import structlog
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2 as details
+from google.rpc.status_pb2 import Status
+
+from relman_server.kernel import errors
+from relman_server.kernel.identity import Call
+from relman_server.kernel.rpc.chain import Context, Proceed
+from relman_server.kernel.rpc.request_id import HEADER
+from relman_server.kernel.rpc.writing import duration
+
+DOMAIN = "relman"
+# Metadata beyond 8 KiB is refused by clients, base64 takes a third, and the id and the reason need room too.
+MAX_DETAILS = 4096
+MAX_MESSAGE = 1024
+
+CODES: dict[type[errors.RelmanError], grpc.StatusCode] = {
+    errors.InvalidInput: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.NotFound: grpc.StatusCode.NOT_FOUND,
+    errors.AlreadyExists: grpc.StatusCode.ALREADY_EXISTS,
+    errors.FailedPrecondition: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.PermissionDenied: grpc.StatusCode.PERMISSION_DENIED,
+    errors.Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
+    errors.Aborted: grpc.StatusCode.ABORTED,
+    errors.OutOfRange: grpc.StatusCode.OUT_OF_RANGE,
+    errors.ResourceExhausted: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
+    errors.DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
+    errors.Unimplemented: grpc.StatusCode.UNIMPLEMENTED,
+}
+
+log = structlog.get_logger(__name__)
+
+
+class Errors:
+    """Maps the errors of kernel/errors.py; anything else is INTERNAL with a correlation id and nothing more."""
+
+    async def __call__(self, call: Call, request: Any, context: Context, proceed: Proceed) -> Any:
+        """Let answers pass and turn what is raised into a status."""
+        try:
+            return await proceed(call, request, context)
+        except errors.RelmanError as error:
+            await refuse(call, context, error)
+        except grpc.aio.AbortError:
+            call.status = "ABORTED_BY_HANDLER"  # health and reflection, which are not ours, end calls this way
+            raise
+        except asyncio.CancelledError:
+            call.status = "CANCELLED"
+            if context.cancelled():
+                raise
+            # Not the caller's doing: without an answer the caller would wait for good.
+            await refuse(call, context, errors.Unavailable("The server ended the call.", reason="SHUTTING_DOWN"))
+        except Exception:
+            log.exception("unexpected", method=call.method, request_id=call.request_id)
+            message = "An unexpected error; the server's log has it under the correlation id."
+            await refuse(call, context, errors.RelmanError(message, metadata={"correlation_id": call.request_id}))
+
+
+async def refuse(call: Call, context: Context, error: errors.RelmanError) -> NoReturn:
+    """End the call with the error's status and details."""
+    code = next((CODES[kind] for kind in type(error).__mro__ if kind in CODES), grpc.StatusCode.INTERNAL)
+    call.status, call.reason = code.name, error.reason
+    message = error.message[:MAX_MESSAGE]
+    number: int = code.value[0]
+    status = Status(code=number, message=message, details=[_pack(detail) for detail in details_of(error)])
+    metadata = ((HEADER, call.request_id), ("grpc-status-details-bin", status.SerializeToString()))
+    await context.abort(code, message, metadata)
+    raise AssertionError("unreachable: abort raises")
+
+
+def details_of(error: errors.RelmanError) -> list[Message]:
+    """Return the google.rpc details of an error, ErrorInfo first."""
+    found: list[Message] = [details.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)]
+    if isinstance(error, errors.InvalidInput):
+        found.append(_bad_request(error.violations))
+    elif isinstance(error, errors.NotFound | errors.AlreadyExists):
+        found.append(details.ResourceInfo(resource_type=error.resource_type, resource_name=error.resource_name[:300]))
+    elif isinstance(error, errors.FailedPrecondition):
+        found.append(_precondition(error.conditions))
+    elif isinstance(error, errors.Unavailable | errors.ResourceExhausted) and error.retry_after is not None:
+        found.append(details.RetryInfo(retry_delay=duration(error.retry_after)))
+    return found
+
+
+def _bad_request(violations: tuple[errors.Violation, ...]) -> details.BadRequest:
+    bad = details.BadRequest()
+    for index, violation in enumerate(violations):
+        if bad.ByteSize() > MAX_DETAILS:
+            bad.field_violations.add(field="...", description=f"and {len(violations) - index} more")
+            break
+        bad.field_violations.add(field=violation.field[:200], description=violation.description[:500])
+    return bad
+
+
+def _precondition(conditions: tuple[errors.Condition, ...]) -> details.PreconditionFailure:
+    failure = details.PreconditionFailure()
+    for index, condition in enumerate(conditions):
+        if failure.ByteSize() > MAX_DETAILS:
+            failure.violations.add(type="MORE", description=f"and {len(conditions) - index} more")
+            break
+        failure.violations.add(
+            type=condition.type, subject=condition.subject[:300], description=condition.description[:500]
+        )
+    return failure
+
+
+def _pack(message: Message) -> AnyMessage:
+    packed = AnyMessage()
+    packed.Pack(message)
+    return packed

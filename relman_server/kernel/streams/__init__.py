@@ -1,0 +1,1 @@
+"""Following what happens: wake-ups that carry no data, and readers that resume by cursor."""

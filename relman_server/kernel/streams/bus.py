@@ -1,0 +1,58 @@
+"""Wake-ups: "something is new under this topic". They carry no data and may be lost; who sleeps also looks by itself."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Protocol
+
+
+class Bus(Protocol):
+    """Passes wake-ups from writers to those who follow."""
+
+    def publish(self, topic: str) -> None:
+        """Wake everyone who listens to the topic. From any thread; never blocks, never raises."""
+
+    def listen(self, topic: str) -> "Listener":
+        """Return a context in which wake-ups of the topic are received."""
+
+
+class Listener(Protocol):
+    """A context manager whose value is set at every wake-up; the one who waits clears it."""
+
+    def __enter__(self) -> asyncio.Event:
+        """Begin to listen."""
+
+    def __exit__(self, *exception: object) -> None:
+        """Stop listening."""
+
+
+class LocalBus:
+    """The bus within one process: enough when it is the only one."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._topics: dict[str, set[asyncio.Event]] = {}
+
+    def publish(self, topic: str) -> None:
+        """Wake everyone who listens to the topic. From any thread."""
+        if topic not in self._topics:  # a look at a dict needs no lock; a listener who comes now reads afterwards
+            return
+        with suppress(RuntimeError):  # the loop is closed: nobody listens any more
+            self._loop.call_soon_threadsafe(self._wake, topic)
+
+    @contextmanager
+    def listen(self, topic: str) -> Iterator[asyncio.Event]:
+        """Receive wake-ups of the topic while the block runs."""
+        event = asyncio.Event()
+        self._topics.setdefault(topic, set()).add(event)
+        try:
+            yield event
+        finally:
+            listeners = self._topics[topic]
+            listeners.discard(event)
+            if not listeners:
+                del self._topics[topic]
+
+    def _wake(self, topic: str) -> None:
+        for event in self._topics.get(topic, ()):
+            event.set()

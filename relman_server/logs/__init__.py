@@ -1,0 +1,1 @@
+"""Logs: what pipelines print, while they print it."""

@@ -1,0 +1,1 @@
+"""Releases: what can be deployed."""

@@ -1,0 +1,1 @@
+"""The server itself: its health and what it is."""

@@ -1,0 +1,119 @@
+"""Fixtures that all tests share: a real server, over a real socket, on SQLite and on PostgreSQL."""
+
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import grpc
+import pytest
+
+from relman_server import settings
+from relman_server.app import App
+from relman_server.kernel import log_format
+from relman_server.kernel.db import schema
+from relman_server.kernel.db.engine import write_engine
+from tests.factories import RunningServer, unique
+from tests.services.postgres import Postgres
+from tests.services.relman import ServerProcess
+
+ENGINES = ("sqlite", "postgresql")
+
+
+class MovableClock:
+    """The machine's clock, plus as much as a test wants."""
+
+    def __init__(self) -> None:
+        self.ahead = timedelta()
+
+    def now(self) -> datetime:
+        """Return the moved time."""
+        return datetime.now(UTC) + self.ahead
+
+    def advance(self, span: timedelta) -> None:
+        """Let time pass."""
+        self.ahead += span
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quiet() -> None:
+    log_format.configure("warning", json=False)
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated, empty SQLite database to copy."""
+    file = tmp_path_factory.mktemp("template") / "relman.db"
+    engine = write_engine(f"sqlite:///{file}", 1)
+    schema.migrate(engine)
+    with engine.connect() as connection:
+        connection.connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    engine.dispose()
+    return file
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres: Postgres) -> str:
+    """The name of a migrated, empty PostgreSQL database to copy."""
+    name = postgres.create_database()
+    engine = write_engine(postgres.url(name), 1)
+    schema.migrate(engine)
+    engine.dispose()
+    return name
+
+
+@pytest.fixture(params=ENGINES)
+def engine_name(request: pytest.FixtureRequest) -> str:
+    """The database engine of the test; tests that use it, directly or not, run once on each."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def database_url(engine_name: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A migrated, empty database of the test's own."""
+    if engine_name == "sqlite":
+        template: Path = request.getfixturevalue("sqlite_template")
+        shutil.copy(template, tmp_path / "relman.db")
+        yield f"sqlite:///{tmp_path / 'relman.db'}"
+        return
+    postgres: Postgres = request.getfixturevalue("postgres")
+    name = postgres.create_database(template=request.getfixturevalue("postgres_template"))
+    yield postgres.url(name)
+    postgres.drop_database(name)
+
+
+@pytest.fixture
+def clock() -> MovableClock:
+    """The server's clock."""
+    return MovableClock()
+
+
+@pytest.fixture
+async def server(database_url: str, clock: MovableClock, tmp_path: Path) -> AsyncIterator[RunningServer]:
+    """A server with an admin and nothing else."""
+    chosen = settings.build(
+        {
+            "listen": "127.0.0.1:0",
+            "data_dir": tmp_path / "data",
+            "database_url": database_url,
+            "database_connections": 4,
+        }
+    )
+    app = App(chosen, clock)
+    try:
+        async with app.serving() as address, grpc.aio.insecure_channel(address) as channel:
+            running = RunningServer(app, address, channel)
+            await running.prepare()
+            yield running
+    finally:
+        app.close()
+
+
+@pytest.fixture
+def server_process(database_url: str, engine_name: str, tmp_path: Path) -> Iterator[ServerProcess]:
+    """A server in a process of its own, to be killed and started again; not started yet."""
+    settings_of_it = {} if engine_name == "sqlite" else {"DATABASE_URL": database_url}
+    process = ServerProcess(tmp_path / unique("data"), settings_of_it)
+    yield process
+    process.kill()
