@@ -49,14 +49,14 @@ def recall(tx: Transaction) -> bytes | None:
         "created_at": tx.now,
     }
     claim = insert(Answer).values(values)
-    claimed = tx.execute(
+    claimed = tx.scalar(
         claim.on_conflict_do_update(
             index_elements=[Answer.user_id, Answer.request_id],
             set_={"fingerprint": repeat.fingerprint, "answer": None, "created_at": tx.now},
             where=Answer.created_at < tx.now - REMEMBERED,
-        )
+        ).returning(Answer.request_id)  # of an INSERT, SQLAlchemy does not keep the row count on PostgreSQL
     )
-    if claimed.rowcount == 1:
+    if claimed is not None:
         return None
     found = tx.row(
         select(Answer.fingerprint, Answer.answer).where(
