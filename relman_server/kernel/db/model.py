@@ -35,7 +35,10 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-Json = JSON().with_variant(JSONB(), "postgresql")
+def _json() -> JSON:
+    """Return a new type each time: what `as_mutable` says of one holds for every column that shares it."""
+    return JSON().with_variant(JSONB(), "postgresql")
+
 
 # Mark a table unaudited (high volume, or no one's business) with
 # `__table_args__ = {"info": UNAUDITED}`; the commit guard asks for an audit row from all others.
@@ -60,10 +63,10 @@ class Base(DeclarativeBase):
         UUID: Uuid(),
         datetime: UtcDateTime(),
         str: Text(),
-        dict[str, str]: MutableDict.as_mutable(Json),
-        list[str]: MutableList.as_mutable(Json),
-        dict[str, Any]: Json,
-        list[dict[str, Any]]: Json,
+        dict[str, str]: MutableDict.as_mutable(_json()),
+        list[str]: MutableList.as_mutable(_json()),
+        dict[str, Any]: _json(),
+        list[dict[str, Any]]: _json(),
     }
 
 
@@ -84,6 +87,6 @@ class Resource(Base):
         return {"version_id_col": cls.row_version}
 
 
-def etag(row_id: UUID, row_version: int) -> str:
+def etag(row_id: UUID | str, row_version: int) -> str:
     """Return the etag of a version of a row; opaque to callers."""
-    return f"{row_version}-{row_id.hex[-8:]}"
+    return f"{row_version}-{str(row_id)[-8:]}"
