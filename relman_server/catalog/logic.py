@@ -61,7 +61,7 @@ def update_service(tx: Transaction, change: ServiceChange) -> Record:
 
 
 def _columns(tx: Transaction, change: ServiceChange) -> dict[str, Any]:  # columns and their values
-    columns = change.changes()
+    columns = change.wanted()
     if "team" in columns:
         team = columns.pop("team")
         columns["team_id"] = teams.require_member(tx, team) if team else None

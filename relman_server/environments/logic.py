@@ -9,7 +9,14 @@ from relman_server.environments import store
 from relman_server.environments.inputs import EnvironmentChange, Lock, NewEnvironment
 from relman_server.environments.model import Environment, lock_of
 from relman_server.kernel.db.transaction import Record, Transaction
-from relman_server.kernel.errors import AlreadyExists, Condition, FailedPrecondition, InvalidInput, Violation
+from relman_server.kernel.errors import (
+    AlreadyExists,
+    Condition,
+    FailedPrecondition,
+    InvalidInput,
+    Violation,
+    wrong_state,
+)
 from relman_server.teams import store as teams
 from relman_server.teams.logic import TeamDeleted
 
@@ -78,7 +85,7 @@ def update_environment(tx: Transaction, change: EnvironmentChange) -> Record:
 
 
 def _columns(tx: Transaction, change: EnvironmentChange) -> dict[str, Any]:  # columns and their values
-    columns = change.changes()
+    columns = change.wanted()
     if columns.get("promotes_from"):
         columns["promotes_from"] = store.environment_id(tx, columns["promotes_from"])
     if "approver_teams" in columns:
@@ -147,8 +154,7 @@ def unlock_environment(tx: Transaction, reference: str, etag: str) -> Record:
     environment = store.lock_environment(tx, reference)
     tx.match_etag(environment, etag)
     if lock_of(environment, tx.now) is None:
-        open_ = Condition("NOT_LOCKED", environment.name, "there is nothing to unlock")
-        raise FailedPrecondition(f"The environment {environment.name} is not locked.", open_)
+        raise wrong_state(environment.name, "UNLOCKED", f"The environment {environment.name} is not locked.")
     environment.locked_by = environment.locked_at = environment.lock_expires_at = None
     environment.lock_reason = ""
     tx.audit("environment.unlock", environment)

@@ -38,7 +38,7 @@ def update_team(tx: Transaction, change: TeamChange) -> Record:
     """
     team = _lock_as_maintainer(tx, change.team)
     tx.match_etag(team, change.etag)
-    for name, value in change.changes().items():
+    for name, value in change.wanted().items():
         setattr(team, name, value)
     tx.flush(conflict=AlreadyExists("team", change.name))
     tx.audit("team.update", team)
