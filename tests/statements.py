@@ -1,25 +1,41 @@
 """How many statements a call costs."""
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import pytest
 from sqlalchemy import event
 
 from relman_server.kernel.db import Database
+from relman_server.kernel.identity import Call
 
 
 @contextmanager
 def statements(db: Database) -> Iterator[list[str]]:
-    """Collect the statements that are run while the block does, reads and writes."""
+    """Collect the statements of calls that run while the block does; those of the server's own work are left out."""
     seen: list[str] = []
+    thread = threading.local()
+
+    def noting(run: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(call: Call, *args: Any, **more: Any) -> Any:
+            thread.serves_a_call = call.policy is not None
+            return run(call, *args, **more)
+
+        return noted
 
     def before(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        seen.append(statement)
+        if getattr(thread, "serves_a_call", False):
+            seen.append(statement)
 
-    for engine in (db.reads, db.writes):
-        event.listen(engine, "before_cursor_execute", before)
-    try:
-        yield seen
-    finally:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(db, "_read", noting(db._read))
+        patch.setattr(db, "_write", noting(db._write))
         for engine in (db.reads, db.writes):
-            event.remove(engine, "before_cursor_execute", before)
+            event.listen(engine, "before_cursor_execute", before)
+        try:
+            yield seen
+        finally:
+            for engine in (db.reads, db.writes):
+                event.remove(engine, "before_cursor_execute", before)

@@ -11,7 +11,9 @@ from tests.factories import Caller, RunningServer, make_team, refused
 from tests.statements import statements
 
 
-async def _add(caller: Caller, team: pb.Team, user: Caller, role: pb.TeamRole.ValueType | None = None) -> pb.TeamMember:
+async def _add(
+    caller: Caller, team: pb.Team, user: Caller, role: pb.TeamRole.ValueType = pb.TEAM_ROLE_UNSPECIFIED
+) -> pb.TeamMember:
     return await caller.teams.AddTeamMember(pb.AddTeamMemberRequest(team=team.name, user=user.username, role=role))
 
 
