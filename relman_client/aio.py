@@ -91,7 +91,7 @@ class Client:
             self._channel = grpc.aio.insecure_channel(target, arguments)
         else:
             self._channel = grpc.aio.secure_channel(target, channels.tls_credentials(self.options), arguments)
-        context = CallContext(lambda: self.credentials, self.options, self._exchange)
+        context = CallContext(address, lambda: self.credentials, self.options, self._exchange)
         self.channel = WrappedChannel(self._channel, context)
 
     async def login(self, login: str, password: str, *, store: TokenStore | None = None) -> Login:
@@ -140,7 +140,7 @@ class UnaryCall:
         **options: Any,
     ) -> Any:
         """Call and wait. Raises RelmanError."""
-        request = with_request_id(request)
+        request = with_request_id(self._path, request)
         attempts = Attempts(self._context, self._path, request, timeout)
         while True:
             token = self._context.token_for(self._path)
@@ -148,7 +148,7 @@ class UnaryCall:
             try:
                 return await self._raw(request, timeout=attempts.remaining, metadata=sent, **options)
             except grpc.aio.AioRpcError as rpc_error:
-                error = from_rpc_error(rpc_error)
+                error = from_rpc_error(rpc_error, self._context.address)
                 if attempts.may_refresh() and await asyncio.to_thread(self._context.refreshed, token, error):
                     continue
                 delay = attempts.delay(error)
@@ -176,7 +176,7 @@ class StreamCall:
             async for answer in call:
                 yield answer
         except grpc.aio.AioRpcError as rpc_error:
-            error = from_rpc_error(rpc_error)
+            error = from_rpc_error(rpc_error, self._context.address)
             error.token_was_refreshed = await asyncio.to_thread(self._context.refreshed, token, error)
             raise error from rpc_error
         finally:

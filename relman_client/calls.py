@@ -22,6 +22,7 @@ Metadata = Sequence[tuple[str, str | bytes]]
 class CallContext:
     """What all calls of one client share."""
 
+    address: str
     current: Callable[[], Credentials | None]
     """The credentials now: a login changes them."""
     options: ClientOptions
@@ -55,9 +56,10 @@ def with_token(metadata: Metadata | None, token: str) -> Metadata | None:
     return [*(metadata or ()), ("authorization", f"Bearer {token}")]
 
 
-def with_request_id(request: Request) -> Request:
+def with_request_id(path: str, request: Request) -> Request:
     """Give a mutation an id of its own, so that repeating it has one effect. The caller's message stays as it is."""
-    if getattr(request, "request_id", None) != "":  # there is no such field, or it is set
+    takes_none = getattr(request, "request_id", None) != ""  # there is no such field, or it is set
+    if takes_none or retries.traits_of(path).is_repeatable:
         return request
     copy = type(request)()
     copy.CopyFrom(request)
@@ -115,7 +117,7 @@ class UnaryCall:
         self, request: Message, timeout: float | None = None, metadata: Metadata | None = None, **options: Any
     ) -> tuple[Any, grpc.Call]:
         """Call and wait; answers what grpc knows of the call as well. Raises RelmanError."""
-        request = with_request_id(request)
+        request = with_request_id(self._path, request)
         attempts = Attempts(self._context, self._path, request, timeout)
         while True:
             token = self._context.token_for(self._path)
@@ -125,7 +127,7 @@ class UnaryCall:
                     request, timeout=attempts.remaining, metadata=sent, **options
                 )
             except grpc.RpcError as rpc_error:
-                error = from_rpc_error(rpc_error)
+                error = from_rpc_error(rpc_error, self._context.address)
                 if attempts.may_refresh() and self._context.refreshed(token, error):
                     continue
                 delay = attempts.delay(error)
@@ -162,7 +164,7 @@ class Responses(Iterator[Any]):
         try:
             return next(self._call)
         except grpc.RpcError as rpc_error:
-            error = from_rpc_error(rpc_error)
+            error = from_rpc_error(rpc_error, self._context.address)
             error.token_was_refreshed = self._context.refreshed(self._token, error)
             raise error from rpc_error
 

@@ -87,7 +87,7 @@ class Client:
             self._channel = grpc.insecure_channel(target, arguments)
         else:
             self._channel = grpc.secure_channel(target, channels.tls_credentials(self.options), arguments)
-        context = CallContext(lambda: self.credentials, self.options, self._exchange)
+        context = CallContext(address, lambda: self.credentials, self.options, self._exchange)
         self.channel = WrappedChannel(self._channel, context)
 
     def login(self, login: str, password: str, *, store: TokenStore | None = None) -> Login:

@@ -31,7 +31,7 @@ class RelmanError(Exception):
     relman: the connection failed, or the call's own deadline passed.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what there is to know of a failure
         self,
         code: grpc.StatusCode,
         message: str,
@@ -41,6 +41,9 @@ class RelmanError(Exception):
         metadata: Mapping[str, str] | None = None,
         retry_after: float | None = None,
         request_id: str = "",
+        address: str = "",
+        resource_type: str = "",
+        resource_name: str = "",
     ) -> None:
         super().__init__(message)
         self.code = code
@@ -52,6 +55,11 @@ class RelmanError(Exception):
         """Seconds after which the server suggests to repeat the call."""
         self.request_id = request_id
         """What finds the call in the server's log."""
+        self.address = address
+        """The server that was called."""
+        self.resource_type = resource_type
+        """Kind of the resource that was not found or exists already, for example "release"."""
+        self.resource_name = resource_name
         self.token_was_refreshed = False
         """The access token had expired and there is a new one: repeating the call will work."""
 
@@ -75,13 +83,14 @@ class RelmanError(Exception):
         return not self.reason and self.code in _ON_THE_WAY
 
 
-def from_rpc_error(error: grpc.RpcError) -> RelmanError:
+def from_rpc_error(error: grpc.RpcError, address: str) -> RelmanError:
     """Read the status, its google.rpc details and the request id out of what grpc raises."""
     code = error.code()
     message = error.details() or ""
     metadata = _as_dict(error.trailing_metadata() or ())
     reason, said, retry_after = "", {}, None
     violations: list[Violation] = []
+    resource = details_pb.ResourceInfo()
     for detail in _details(metadata.get(_STATUS_DETAILS)):
         if isinstance(detail, details_pb.ErrorInfo):
             reason, said = detail.reason, dict(detail.metadata)
@@ -91,6 +100,8 @@ def from_rpc_error(error: grpc.RpcError) -> RelmanError:
             violations += [Violation(v.type, v.description) for v in detail.violations]
         elif isinstance(detail, details_pb.RetryInfo):
             retry_after = detail.retry_delay.seconds + detail.retry_delay.nanos / 1e9
+        elif isinstance(detail, details_pb.ResourceInfo):
+            resource = detail
     return RelmanError(
         code,
         message,
@@ -99,6 +110,9 @@ def from_rpc_error(error: grpc.RpcError) -> RelmanError:
         metadata=said,
         retry_after=retry_after,
         request_id=str(metadata.get(_REQUEST_ID, "")),
+        address=address,
+        resource_type=resource.resource_type,
+        resource_name=resource.resource_name,
     )
 
 
@@ -113,6 +127,7 @@ _KNOWN = {
         details_pb.ErrorInfo,
         details_pb.BadRequest,
         details_pb.PreconditionFailure,
+        details_pb.ResourceInfo,
         details_pb.RetryInfo,
     )
 }

@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from relman_client.errors import RelmanError
 from relman_client.v1 import options_pb2
 
-# These have no request_id and need none: repeating them has one effect by what they are.
+# These need no request_id: repeating them has one effect by what they are.
 _REPEATABLE = frozenset({"AppendLogs", "HeartbeatDeployment", "RefreshToken"})
 
 
@@ -49,7 +49,8 @@ class Backoff:
 class MethodTraits:
     """What the contract says of an RPC."""
 
-    only_reads: bool
+    is_repeatable: bool
+    """Repeating it has no further effect, also without a request_id."""
     takes_token: bool
 
 
@@ -60,10 +61,11 @@ def traits_of(path: str) -> MethodTraits:
     try:
         method = descriptor_pool.Default().FindMethodByName(name)
     except KeyError:  # not relman's: health, reflection
-        return MethodTraits(only_reads=True, takes_token=True)
+        return MethodTraits(is_repeatable=True, takes_token=True)
     policy = method.GetOptions().Extensions[options_pb2.policy]
     in_auth = method.containing_service.name == "AuthService"
-    return MethodTraits(only_reads=not policy.audit, takes_token=not (policy.public and in_auth))
+    is_repeatable = not policy.audit or method.name in _REPEATABLE
+    return MethodTraits(is_repeatable=is_repeatable, takes_token=not (policy.public and in_auth))
 
 
 def may_repeat(path: str, request: Message, error: RelmanError) -> bool:
@@ -76,6 +78,4 @@ def may_repeat(path: str, request: Message, error: RelmanError) -> bool:
         return error.reason == "OVERLOADED"
     if error.code is not grpc.StatusCode.UNAVAILABLE:
         return False
-    if traits_of(path).only_reads or path.rpartition("/")[2] in _REPEATABLE:
-        return True
-    return bool(getattr(request, "request_id", ""))
+    return traits_of(path).is_repeatable or bool(getattr(request, "request_id", ""))
