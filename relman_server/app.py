@@ -5,15 +5,42 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from types import ModuleType
 
 import structlog
 from prometheus_client import CollectorRegistry
 
 from relman_client.v1 import (
+    analytics_pb2,
+    analytics_pb2_grpc,
+    approval_pb2,
+    approval_pb2_grpc,
+    audit_pb2,
+    audit_pb2_grpc,
     auth_pb2,
     auth_pb2_grpc,
+    catalog_pb2,
+    catalog_pb2_grpc,
+    deployment_pb2,
+    deployment_pb2_grpc,
+    environment_pb2,
+    environment_pb2_grpc,
+    incident_pb2,
+    incident_pb2_grpc,
+    policy_pb2,
+    policy_pb2_grpc,
+    release_pb2,
+    release_pb2_grpc,
+    rollback_pb2,
+    rollback_pb2_grpc,
+    runbook_pb2,
+    runbook_pb2_grpc,
+    stage_pb2,
+    stage_pb2_grpc,
     system_pb2,
     system_pb2_grpc,
+    team_pb2,
+    team_pb2_grpc,
     user_pb2,
     user_pb2_grpc,
 )
@@ -23,6 +50,13 @@ from relman_server.auth.logic import Authentication
 from relman_server.auth.service import AuthService
 from relman_server.auth.tokens import Signer
 from relman_server.auth.verifier import TokenVerifier
+from relman_server.catalog import logic as catalog
+from relman_server.catalog.service import CatalogService
+from relman_server.deployments import history, queue, running
+from relman_server.deployments import store as deployment_store
+from relman_server.deployments.service import DeploymentService, StageService
+from relman_server.environments import logic as environments
+from relman_server.environments.service import EnvironmentService
 from relman_server.kernel.clock import Clock, SystemClock
 from relman_server.kernel.db import Database, Transaction, idempotency, schema
 from relman_server.kernel.errors import RelmanError
@@ -38,10 +72,15 @@ from relman_server.kernel.rpc.metrics import Metrics
 from relman_server.kernel.rpc.request_id import RequestId
 from relman_server.kernel.rpc.server import MAX_MESSAGE_BYTES, Registration, RpcServer, Tls
 from relman_server.kernel.rpc.validate import Validate
+from relman_server.kernel.streams.bus import Bus, LocalBus
 from relman_server.kernel.streams.lifetime import Lifetimes
+from relman_server.releases import logic as releases
+from relman_server.releases.service import ReleaseService
 from relman_server.settings import Settings
 from relman_server.system.convert import Server
 from relman_server.system.service import SystemService
+from relman_server.teams import logic as teams
+from relman_server.teams.service import TeamService
 from relman_server.users import logic as users
 from relman_server.users.service import UserService
 
@@ -66,7 +105,8 @@ class App:
         self._key = signing_key(settings.data_dir)
         self.signer = Signer(self._key)
         self.verifier = TokenVerifier(self.signer, self.clock)
-        self.events.subscribe(users.CredentialsChanged, self._credentials_changed)
+        self.bus: Bus = LocalBus()
+        self._subscribe()
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[str]:
@@ -125,23 +165,44 @@ class App:
             max_message_bytes=MAX_MESSAGE_BYTES,
         )
         authentication = Authentication(self.signer, self.settings.registration_open)
+        # The RPCs that are missing are of the generated base: they answer UNIMPLEMENTED.
+        deployments = DeploymentService(self.db, self.bus)  # type: ignore[abstract]
         return [
-            Registration(
-                auth_pb2_grpc.add_AuthServiceServicer_to_server,
-                AuthService(self.db, authentication),
-                auth_pb2.DESCRIPTOR.services_by_name["AuthService"],
+            _registration(auth_pb2, auth_pb2_grpc, "AuthService", AuthService(self.db, authentication)),  # type: ignore[abstract]
+            _registration(user_pb2, user_pb2_grpc, "UserService", UserService(self.db)),
+            _registration(team_pb2, team_pb2_grpc, "TeamService", TeamService(self.db)),
+            _registration(
+                catalog_pb2, catalog_pb2_grpc, "CatalogService", CatalogService(self.db, running.service_health)
             ),
-            Registration(
-                user_pb2_grpc.add_UserServiceServicer_to_server,
-                UserService(self.db),
-                user_pb2.DESCRIPTOR.services_by_name["UserService"],
+            _registration(
+                environment_pb2,
+                environment_pb2_grpc,
+                "EnvironmentService",
+                EnvironmentService(self.db, running.environment_status),
             ),
-            Registration(
-                system_pb2_grpc.add_SystemServiceServicer_to_server,
-                SystemService(server, self.db, self.clock),
-                system_pb2.DESCRIPTOR.services_by_name["SystemService"],
+            _registration(
+                release_pb2,
+                release_pb2_grpc,
+                "ReleaseService",
+                ReleaseService(self.db, deployments, deployment_store.deployments_of),
             ),
+            _registration(deployment_pb2, deployment_pb2_grpc, "DeploymentService", deployments),
+            _registration(stage_pb2, stage_pb2_grpc, "StageService", StageService(self.db)),
+            _registration(system_pb2, system_pb2_grpc, "SystemService", SystemService(server, self.db, self.clock)),
+            *(_registration(messages, stubs, name) for messages, stubs, name in LATER),
         ]
+
+    def _subscribe(self) -> None:
+        """Wire what a change below means for the resources above it."""
+        self.events.subscribe(users.CredentialsChanged, self._credentials_changed)
+        self.events.subscribe(teams.TeamDeleted, environments.keep_approvers)
+        self.events.subscribe(releases.ReleaseChanged, queue.release_changed)
+        self.events.subscribe(catalog.ServiceChanged, queue.service_changed)
+        self.events.subscribe(environments.EnvironmentChanged, queue.environment_changed)
+        self.events.subscribe(history.DeploymentChanged, self._deployment_changed)
+
+    def _deployment_changed(self, tx: Transaction, changed: history.DeploymentChanged) -> None:
+        tx.after_commit(lambda: self.bus.publish(history.topic(changed.deployment_id)))
 
     def _credentials_changed(self, tx: Transaction, changed: users.CredentialsChanged) -> None:
         tx.after_commit(lambda: self.verifier.ended(changed.user_id, changed.token_version))
@@ -160,6 +221,28 @@ class App:
                 await self.db.write(idempotency.forget)
                 await self.db.write(auth_store.forget_sessions)
             await asyncio.sleep(HOUSEKEEPING_EVERY)
+
+
+# Services of the contract that this version does not offer: every RPC of theirs answers UNIMPLEMENTED, after the
+# caller was authenticated and authorized like everywhere else.
+LATER: list[tuple[ModuleType, ModuleType, str]] = [
+    (approval_pb2, approval_pb2_grpc, "ApprovalService"),
+    (policy_pb2, policy_pb2_grpc, "DeployPolicyService"),
+    (rollback_pb2, rollback_pb2_grpc, "RollbackService"),
+    (runbook_pb2, runbook_pb2_grpc, "RunbookService"),
+    (incident_pb2, incident_pb2_grpc, "IncidentService"),
+    (analytics_pb2, analytics_pb2_grpc, "AnalyticsService"),
+    (audit_pb2, audit_pb2_grpc, "AuditLogService"),
+]
+
+
+def _registration(messages: ModuleType, stubs: ModuleType, name: str, servicer: object = None) -> Registration:
+    """Return how a service of the contract is added to the server; without a servicer, none of its RPCs is offered."""
+    return Registration(
+        getattr(stubs, f"add_{name}Servicer_to_server"),
+        servicer or getattr(stubs, f"{name}Servicer")(),
+        messages.DESCRIPTOR.services_by_name[name],
+    )
 
 
 def interceptors(

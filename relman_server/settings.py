@@ -1,4 +1,8 @@
-"""Every setting, read once: from flags, RELMAN_* variables and a TOML file, in this order of precedence."""
+"""Every setting, read once: from flags, RELMAN_* variables and a TOML file, in this order of precedence.
+
+The three are read here, rather than by pydantic-settings, because that passes over variables it does not know: a
+misspelt RELMAN_DATABSE_URL would silently serve another database.
+"""
 
 import argparse
 import difflib
@@ -10,8 +14,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -24,13 +27,13 @@ class SettingsError(Exception):
     """A setting is wrong or unknown; the message is one line for the person who set it."""
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """The settings of `relman-server`.
 
     Every field is a flag (`--data-dir`), a variable (`RELMAN_DATA_DIR`) and a key of the TOML file (`data_dir`).
     """
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, env_ignore_empty=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     listen: str = Field("127.0.0.1:50051", description="host:port to serve on; port 0 picks a free one")
     data_dir: Path = Field(Path("relman-data"), description="folder of the embedded database and the keys")
@@ -172,17 +175,9 @@ def load(flags: Mapping[str, Any], environment: Mapping[str, str] = os.environ) 
 def build(values: Mapping[str, Any]) -> Settings:
     """Return the settings of these values alone, or raise SettingsError with one line."""
     try:
-        return _Plain(**values)
+        return Settings(**values)
     except ValidationError as error:
         raise SettingsError(_sentence(error)) from error
-
-
-class _Plain(Settings):
-    """Settings from given values only: `load` has read the environment itself, to name what is unknown in it."""
-
-    @classmethod
-    def settings_customise_sources(cls, *_: Any, init_settings: Any, **__: Any) -> tuple[Any, ...]:
-        return (init_settings,)
 
 
 def _read_toml(file: Path, known: set[str]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from relman_server.kernel.ids import parse_id
 from relman_server.users import logic as users
 from relman_server.users import store as user_store
 from relman_server.users.inputs import Registration
+from relman_server.users.model import User
 from relman_server.users.passwords import hash_password, needs_rehash, verify_password
 
 # A client that lost the answer to a refresh tries again with the token it has.
@@ -121,7 +122,7 @@ class Authentication:
         store.end_sessions(tx, user.id)
         tx.audit("user.change_password", user)
 
-    def _identity(self, tx: Transaction, user: Record) -> Identity:
+    def _identity(self, tx: Transaction, user: User) -> Identity:
         return Identity(
             user_id=user.id,
             username=user.username,

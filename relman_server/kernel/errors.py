@@ -106,6 +106,11 @@ class FailedPrecondition(RelmanError):
         self.conditions = conditions
 
 
+def wrong_state(subject: str, state: str, message: str) -> FailedPrecondition:
+    """Return the refusal of a transition that the state of a resource forbids; the state is in the details."""
+    return FailedPrecondition(message, Condition(state, subject, message), metadata={"state": state})
+
+
 class PermissionDenied(RelmanError):
     """The caller may not do this."""
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic_core import PydanticCustomError
 
 from relman_server.kernel.errors import InvalidInput, Violation
 from relman_server.kernel.ids import parse_id
@@ -27,7 +28,7 @@ class Change(Input):
 
     etag: str = ""
 
-    def changes(self) -> dict[str, Any]:
+    def wanted(self) -> dict[str, Any]:
         """Return the fields to set and their values."""
         about = {"etag", *self.targets()}
         return {name: getattr(self, name) for name in self.model_fields_set if name not in about}
@@ -146,7 +147,8 @@ def violations(error: ValidationError) -> list[Violation]:
         message = _MESSAGES.get(item["type"]) or item["msg"].removeprefix("Value error, ")
         message = message.replace("Input should", "must").replace("String should", "must")
         message = message.replace("List should", "must").replace("Dictionary should", "must")
-        found.append(Violation(_path(item["loc"]), message))
+        path = item["type"].removeprefix("at:") if item["type"].startswith("at:") else _path(item["loc"])
+        found.append(Violation(path, message))
     return found
 
 
@@ -158,6 +160,11 @@ def _path(location: tuple[int | str, ...]) -> str:
         elif part != "[key]":
             path += f".{part}" if path else part
     return path
+
+
+def at(field: str, description: str) -> PydanticCustomError:
+    """Return the error to raise in a validator of the whole input for what is wrong with one of its fields."""
+    return PydanticCustomError(f"at:{field}", "{description}", {"description": description})
 
 
 def seconds(minimum: float, maximum: float) -> Any:

@@ -1,5 +1,7 @@
-"""The row of a release."""
+"""The row of a release, and the chain that releases form."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -9,6 +11,7 @@ from sqlalchemy import ForeignKey, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from relman_server.kernel.db.model import Resource
+from relman_server.kernel.db.transaction import Record
 
 
 class ReleaseStatus(StrEnum):
@@ -51,3 +54,18 @@ class Release(Resource):
     quarantined_by: Mapped[UUID | None] = mapped_column(ForeignKey("user_account.id"))
     quarantined_at: Mapped[datetime | None]
     created_by: Mapped[UUID | None] = mapped_column(ForeignKey("user_account.id"))
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A release's history.
+
+    Attributes:
+        releases: Newest first.
+        deployments: Where each went.
+        truncated: Whether the chain goes on.
+    """
+
+    releases: Sequence[Record]
+    deployments: Mapping[UUID, Sequence[Record]]
+    truncated: bool

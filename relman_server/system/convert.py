@@ -25,7 +25,7 @@ class Component:
     configured: bool = True
 
     @property
-    def status(self) -> common_pb2.HealthStatus:
+    def status(self) -> common_pb2.HealthStatus.ValueType:
         """Where it stands."""
         if not self.configured:
             return common_pb2.HEALTH_STATUS_UNKNOWN

@@ -67,7 +67,7 @@ def update_user(tx: Transaction, change: UserChange) -> Record:
     FailedPrecondition when nobody would be admin any more.
     """
     user = store.lock_user(tx, change.user)
-    changes = change.changes()
+    changes = change.wanted()
     if user.id != tx.caller.user_id:
         require_admin(tx.caller, "change another user")
     if not tx.caller.is_admin and changes.keys() & {"is_admin", "is_auditor"}:

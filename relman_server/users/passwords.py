@@ -13,7 +13,7 @@ _DUMMY = "$argon2id$v=19$m=65536,t=3,p=4$SWnt/V+LUYrxfq91DqE0Jg$85wC1z6541cgoHxu
 
 def hash_password(password: str) -> str:
     """Return a hash to store; about 50 ms and 64 MiB, so never on the event loop."""
-    return _context.hash(password)
+    return str(_context.hash(password))
 
 
 def verify_password(password: str, stored: str | None) -> bool:
@@ -23,9 +23,9 @@ def verify_password(password: str, stored: str | None) -> bool:
     if stored is None:
         _context.verify(password, _DUMMY)
         return False
-    return _context.verify(password, stored)
+    return bool(_context.verify(password, stored))
 
 
 def needs_rehash(stored: str) -> bool:
     """Whether the hash is of an older kind than today's."""
-    return _context.needs_update(stored)
+    return bool(_context.needs_update(stored))

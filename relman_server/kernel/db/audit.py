@@ -54,7 +54,7 @@ class AuditEntry(Base):
     created_at: Mapped[datetime]
 
 
-class AuditMissing(AssertionError):
+class AuditMissing(AssertionError):  # noqa: N818 - what is the matter, not that something is
     """A transaction changed audited rows and recorded nothing, or recorded another action than its RPC declares."""
 
 

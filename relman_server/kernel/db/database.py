@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
-from typing import Any, Concatenate, ParamSpec, TypeVar, overload
+from typing import Any, TypeVar, TypeVarTuple, overload
 
 import structlog
 from sqlalchemy import Executable, text
@@ -26,7 +26,7 @@ from relman_server.kernel.errors import RelmanError, ResourceExhausted
 from relman_server.kernel.events import Events
 from relman_server.kernel.identity import Call, current_call
 
-P = ParamSpec("P")
+Ts = TypeVarTuple("Ts")
 T = TypeVar("T")
 A = TypeVar("A")
 
@@ -68,11 +68,13 @@ class Database:
         self._readers = _Workers("read", readers)
 
     @overload
-    async def write(self, fn: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> T: ...
+    async def write(self, fn: Callable[[Transaction, *Ts], T], *args: *Ts) -> T: ...
     @overload
-    async def write(self, fn: Callable[..., T], *args: Any, into: Callable[[T], A], dry_run: bool = False) -> A: ...
-
     async def write(
+        self, fn: Callable[[Transaction, *Ts], T], *args: *Ts, into: Callable[[T], A], dry_run: bool = False
+    ) -> A: ...
+
+    async def write(  # type: ignore[misc]  # mypy cannot compare *Ts with *args
         self,
         fn: Callable[..., Any],
         *args: Any,
@@ -98,11 +100,13 @@ class Database:
         return await self._writers.run(lambda: self._write(call, fn, args, into, dry_run=dry_run))
 
     @overload
-    async def read(self, fn: Callable[Concatenate[Reading, P], T], *args: P.args, **kwargs: P.kwargs) -> T: ...
+    async def read(self, fn: Callable[[Reading, *Ts], T], *args: *Ts) -> T: ...
     @overload
-    async def read(self, fn: Callable[..., T], *args: Any, into: Callable[[T], A]) -> A: ...
+    async def read(self, fn: Callable[[Reading, *Ts], T], *args: *Ts, into: Callable[[T], A]) -> A: ...
 
-    async def read(self, fn: Callable[..., Any], *args: Any, into: Callable[[Any], Any] | None = None) -> Any:
+    async def read(  # type: ignore[misc]  # mypy cannot compare *Ts with *args
+        self, fn: Callable[..., Any], *args: Any, into: Callable[[Any], Any] | None = None
+    ) -> Any:
         """Run `fn(reading, *args)` and return its result; every statement sees the newest commits.
 
         Raises:
@@ -113,11 +117,13 @@ class Database:
         return await self._readers.run(lambda: self._read(call, fn, args, into, snapshot=False))
 
     @overload
-    async def snapshot(self, fn: Callable[Concatenate[Reading, P], T], *args: P.args, **kwargs: P.kwargs) -> T: ...
+    async def snapshot(self, fn: Callable[[Reading, *Ts], T], *args: *Ts) -> T: ...
     @overload
-    async def snapshot(self, fn: Callable[..., T], *args: Any, into: Callable[[T], A]) -> A: ...
+    async def snapshot(self, fn: Callable[[Reading, *Ts], T], *args: *Ts, into: Callable[[T], A]) -> A: ...
 
-    async def snapshot(self, fn: Callable[..., Any], *args: Any, into: Callable[[Any], Any] | None = None) -> Any:
+    async def snapshot(  # type: ignore[misc]  # mypy cannot compare *Ts with *args
+        self, fn: Callable[..., Any], *args: Any, into: Callable[[Any], Any] | None = None
+    ) -> Any:
         """As `read`, with all statements seeing the database as it was at the first."""
         call = current_call.get()
         return await self._readers.run(lambda: self._read(call, fn, args, into, snapshot=True))
@@ -163,7 +169,7 @@ class Database:
                 if not again or attempt == ATTEMPTS:
                     self._raise(error)
                 time.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311 - jitter, not a secret
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - sorted out, and always raised again
                 self._raise(error)
             else:
                 return answer
@@ -181,9 +187,10 @@ class Database:
         for attempt in (1, 2):
             call.check_deadline()
             try:
-                with self.reads.connect() as connection:
+                with self.reads.connect() as pooled:
+                    connection = pooled
                     if snapshot and self.engine == "postgresql":
-                        connection = connection.execution_options(isolation_level="REPEATABLE READ")
+                        connection = pooled.execution_options(isolation_level="REPEATABLE READ")
                     elif snapshot:
                         connection.exec_driver_sql("BEGIN")
                     try:
@@ -196,7 +203,7 @@ class Database:
                 # A connection of the pool was cut while it lay idle: the pool is fresh now, and reads may repeat.
                 if attempt == 2 or not error.connection_invalidated:
                     self._raise(error)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - sorted out, and always raised again
                 self._raise(error)
         raise AssertionError("unreachable: the second attempt raises")
 

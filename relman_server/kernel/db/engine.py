@@ -1,6 +1,7 @@
 """Engines: how connections to SQLite and PostgreSQL are opened, and what holds on every one of them."""
 
 import sqlite3
+from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -59,10 +60,8 @@ def _prepare_sqlite(engine: Engine) -> None:
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
         # A read-only file cannot be switched to WAL; it can still be read, so that is no reason to fail here.
-        try:
+        with suppress(sqlite3.OperationalError):
             cursor.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError:
-            pass
         cursor.execute("PRAGMA synchronous = FULL")  # an acknowledged write survives a power cut
         cursor.execute("PRAGMA foreign_keys = ON")
         cursor.execute("PRAGMA temp_store = MEMORY")

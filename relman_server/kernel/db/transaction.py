@@ -74,7 +74,11 @@ class Transaction(Reading):
 
     def add(self, entity: object, *, conflict: RelmanError | None = None) -> None:
         """Insert a row; raise `conflict` when one with the same key exists."""
-        self._session.add(entity)
+        self.add_all([entity], conflict=conflict)
+
+    def add_all(self, entities: Sequence[object], *, conflict: RelmanError | None = None) -> None:
+        """Insert rows of one kind in one statement; raise `conflict` when one with the same key exists."""
+        self._session.add_all(entities)
         self.flush(conflict=conflict)
 
     def delete(self, entity: object, *, conflict: RelmanError | None = None) -> None:
@@ -100,7 +104,7 @@ class Transaction(Reading):
 
     def entities(self, statement: Executable) -> Sequence[Any]:
         """Return the rows of a select of a model, for changing."""
-        return self._session.scalars(statement).all()  # type: ignore[call-overload,no-any-return]  # any select of one
+        return self._session.scalars(statement).all()
 
     def execute(self, statement: Executable) -> CursorResult[Any]:
         """Run a bulk insert, update or delete."""

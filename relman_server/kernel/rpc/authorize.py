@@ -1,4 +1,7 @@
-"""Seventh step: whether this caller may call this RPC at all. What depends on a row is decided in logic, with the row."""
+"""Seventh step: whether this caller may call this RPC at all.
+
+What depends on a row is decided in logic, with the row.
+"""
 
 from typing import Any
 

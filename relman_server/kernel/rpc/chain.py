@@ -39,9 +39,9 @@ class Chain(grpc.aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: "Callable[[grpc.HandlerCallDetails], Awaitable[Handler]]",
+        continuation: "Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]",
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> "Handler":
+    ) -> "Handler | None":
         """Return the wrapped handler of a method; of an unknown one, what gRPC answers by itself."""
         method = handler_call_details.method
         wrapped = self._wrapped.get(method)

@@ -1,6 +1,7 @@
 """What the contract says of methods and fields, read from the descriptors."""
 
 from functools import cache
+from typing import Any
 
 from google.api.field_behavior_pb2 import FieldBehavior, field_behavior
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor, MethodDescriptor, ServiceDescriptor
@@ -39,7 +40,8 @@ def policies(services: list[ServiceDescriptor]) -> dict[str, Policy]:
 @cache
 def behaviors(field: FieldDescriptor) -> frozenset[int]:
     """Return the field_behavior annotations of a field."""
-    return frozenset(field.GetOptions().Extensions[field_behavior])
+    extension: Any = field_behavior  # a repeated enum, which the stubs of Extensions do not know
+    return frozenset(field.GetOptions().Extensions[extension])
 
 
 def is_required(field: FieldDescriptor) -> bool:

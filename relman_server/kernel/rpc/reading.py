@@ -62,9 +62,8 @@ def change_reader(message: type[M], model: type[C]) -> Callable[[M], C]:
             paths = mutable
         elif not request.HasField("update_mask"):
             paths = [name for name in mutable if _present(request, fields[name])]
-        for path in paths:
-            if path not in mutable:
-                wrong.append(Violation("update_mask", f"{path!r} is not one of {', '.join(mutable)}, nor *"))
+        known = f"one of {', '.join(mutable)}, nor *"
+        wrong += [Violation("update_mask", f"{path!r} is not {known}") for path in paths if path not in mutable]
         chosen = [fields[name] for name in (*targets, "etag", *paths) if name in fields]
         values = {field.name: _value(request, field, wrong, field.name) for field in chosen}
         try:
@@ -79,7 +78,7 @@ def change_reader(message: type[M], model: type[C]) -> Callable[[M], C]:
     return read
 
 
-def _compare(descriptor: Descriptor, model: type[Input]) -> None:
+def _compare(descriptor: Any, model: type[Input]) -> None:
     expected = {field.name for field in _fields(descriptor)}
     found = set(model.model_fields)
     if "etag" not in expected:

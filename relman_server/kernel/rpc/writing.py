@@ -5,6 +5,7 @@
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -36,7 +37,7 @@ def writer(message: type[M], **computed: Callable[[Source], Any]) -> Callable[[S
         message: What to write.
         computed: Fields that are not simply a column: functions of the row; None leaves the field unset.
     """
-    descriptor = message.DESCRIPTOR
+    descriptor: Any = message.DESCRIPTOR  # upb's class, which the stubs tell apart from the one they document
     unknown = set(computed) - set(descriptor.fields_by_name)
     if unknown:
         raise TypeError(f"{descriptor.full_name} has no {sorted(unknown)}")
@@ -45,17 +46,12 @@ def writer(message: type[M], **computed: Callable[[Source], Any]) -> Callable[[S
     plain = [(field.name, _converter(field)) for field in descriptor.fields if field.name not in computed]
 
     def write(row: Source) -> M:
+        read = row.get if isinstance(row, Mapping) else partial(getattr, row)
         values: dict[str, Any] = {}  # what the message's constructor takes
-        if isinstance(row, Mapping):
-            for name, convert in plain:
-                value = row.get(name)
-                if value is not None:
-                    values[name] = convert(value)
-        else:
-            for name, convert in plain:
-                value = getattr(row, name)
-                if value is not None:
-                    values[name] = convert(value)
+        for name, convert in plain:
+            value = read(name)
+            if value is not None:
+                values[name] = convert(value)
         for name, compute in computed.items():
             value = compute(row)
             if value is not None:
@@ -132,6 +128,7 @@ def _nested(field: FieldDescriptor) -> Convert:
         if isinstance(value, Message):
             return value
         if not found:
+            assert field.message_type is not None
             found.append(writer(GetMessageClass(field.message_type)))
         return found[0](value)
 

@@ -1,8 +1,11 @@
-"""Wake-ups: "something is new under this topic". They carry no data and may be lost; who sleeps also looks by itself."""
+"""Wake-ups: "something is new under this topic".
+
+They carry no data and may be lost; who sleeps also looks by itself.
+"""
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Protocol
 
 
@@ -12,18 +15,8 @@ class Bus(Protocol):
     def publish(self, topic: str) -> None:
         """Wake everyone who listens to the topic. From any thread; never blocks, never raises."""
 
-    def listen(self, topic: str) -> "Listener":
-        """Return a context in which wake-ups of the topic are received."""
-
-
-class Listener(Protocol):
-    """A context manager whose value is set at every wake-up; the one who waits clears it."""
-
-    def __enter__(self) -> asyncio.Event:
-        """Begin to listen."""
-
-    def __exit__(self, *exception: object) -> None:
-        """Stop listening."""
+    def listen(self, *topics: str) -> AbstractContextManager[asyncio.Event]:
+        """Return a context whose event is set at every wake-up of any of the topics; the one who waits clears it."""
 
 
 class LocalBus:
@@ -41,17 +34,19 @@ class LocalBus:
             self._loop.call_soon_threadsafe(self._wake, topic)
 
     @contextmanager
-    def listen(self, topic: str) -> Iterator[asyncio.Event]:
-        """Receive wake-ups of the topic while the block runs."""
+    def listen(self, *topics: str) -> Iterator[asyncio.Event]:
+        """Receive wake-ups of any of the topics while the block runs."""
         event = asyncio.Event()
-        self._topics.setdefault(topic, set()).add(event)
+        for topic in topics:
+            self._topics.setdefault(topic, set()).add(event)
         try:
             yield event
         finally:
-            listeners = self._topics[topic]
-            listeners.discard(event)
-            if not listeners:
-                del self._topics[topic]
+            for topic in topics:
+                listeners = self._topics[topic]
+                listeners.discard(event)
+                if not listeners:
+                    del self._topics[topic]
 
     def _wake(self, topic: str) -> None:
         for event in self._topics.get(topic, ()):

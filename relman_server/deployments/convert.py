@@ -1,0 +1,118 @@
+"""Deployments and stages between the contract and Python."""
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+from relman_client.v1 import deployment_pb2 as pb
+from relman_client.v1 import release_pb2, stage_pb2
+from relman_server.deployments.gates import Blocker
+from relman_server.deployments.inputs import (
+    Cancellation,
+    Completion,
+    DeploymentChange,
+    GetDeployment,
+    ListDeployments,
+    ListEvents,
+    ListStages,
+    NewDeployment,
+    NewStage,
+    Promotion,
+    Question,
+    StageChange,
+    StageCompletion,
+    StageProgress,
+    StageSkip,
+    StageStep,
+    Start,
+    Watch,
+)
+from relman_server.kernel.db.transaction import Record
+from relman_server.kernel.rpc.reading import change_reader, reader
+from relman_server.kernel.rpc.writing import page_writer, writer
+
+new_deployment = reader(pb.CreateDeploymentRequest, NewDeployment)
+deploy_release = reader(release_pb2.DeployReleaseRequest, NewDeployment)
+promotion = reader(release_pb2.PromoteReleaseRequest, Promotion)
+get_deployment = reader(pb.GetDeploymentRequest, GetDeployment)
+list_deployments = reader(pb.ListDeploymentsRequest, ListDeployments)
+deployment_change = change_reader(pb.UpdateDeploymentRequest, DeploymentChange)
+question = reader(pb.CheckDeploymentRequest, Question)
+start = reader(pb.StartDeploymentRequest, Start)
+completion = reader(pb.CompleteDeploymentRequest, Completion)
+cancellation = reader(pb.CancelDeploymentRequest, Cancellation)
+list_events = reader(pb.ListDeploymentEventsRequest, ListEvents)
+watch = reader(pb.WatchDeploymentRequest, Watch)
+
+new_stage = reader(stage_pb2.CreateStageRequest, NewStage)
+stage_change = change_reader(stage_pb2.UpdateStageRequest, StageChange)
+list_stages = reader(stage_pb2.ListStagesRequest, ListStages)
+start_stage = reader(stage_pb2.StartStageRequest, StageStep)
+retry_stage = reader(stage_pb2.RetryStageRequest, StageStep)
+stage_progress = reader(stage_pb2.ReportStageProgressRequest, StageProgress)
+stage_completion = reader(stage_pb2.CompleteStageRequest, StageCompletion)
+stage_skip = reader(stage_pb2.SkipStageRequest, StageSkip)
+
+deployment = writer(pb.Deployment, stages=lambda _: None)
+deployments = page_writer(pb.ListDeploymentsResponse, "deployments", deployment)
+stage = writer(stage_pb2.PipelineStage)
+stages = page_writer(stage_pb2.ListStagesResponse, "stages", stage)
+_blocker = writer(pb.Blocker)
+
+
+def deployment_with_stages(found: tuple[Record, Sequence[Record]]) -> pb.Deployment:
+    """Write a deployment and its stages."""
+    message = deployment(found[0])
+    message.stages.extend(stage(row) for row in found[1])
+    return message
+
+
+def all_stages(found: Sequence[Record]) -> pb.GetDeploymentStagesResponse:
+    """Write the stages of a deployment."""
+    return pb.GetDeploymentStagesResponse(stages=[stage(row) for row in found])
+
+
+def check(blockers: Sequence[Blocker]) -> pb.DeploymentCheck:
+    """Write a decision."""
+    return pb.DeploymentCheck(allowed=not blockers, blockers=[_blocker(blocker) for blocker in blockers])
+
+
+def started(row: Record) -> pb.StartDeploymentResponse:
+    """Write a deployment that was started."""
+    return pb.StartDeploymentResponse(deployment=deployment(row))
+
+
+def _as_it_was(snapshot: dict[str, Any], message: type) -> SimpleNamespace:  # JSON of a row
+    """Give a row of the history the fields that came to the contract after it was written."""
+    absent = dict.fromkeys(message.DESCRIPTOR.fields_by_name)  # type: ignore[attr-defined]  # of a message
+    return SimpleNamespace(**absent | {"row_version": 0} | snapshot)
+
+
+event = writer(
+    pb.DeploymentEvent,
+    deployment=lambda row: deployment(_as_it_was(row.deployment, pb.Deployment)),
+    stage=lambda row: stage(_as_it_was(row.stage, stage_pb2.PipelineStage)) if row.stage else None,
+    cursor=lambda row: str(row.revision),
+)
+events = page_writer(pb.ListDeploymentEventsResponse, "events", event)
+
+
+def snapshot(row: Record) -> pb.DeploymentEvent:
+    """Write the state now, as a watch begins with."""
+    return pb.DeploymentEvent(
+        deployment_id=str(row.id),
+        revision=row.revision,
+        type=pb.DEPLOYMENT_EVENT_TYPE_SNAPSHOT,
+        deployment=deployment(row),
+        cursor=str(row.revision),
+    )
+
+
+def heartbeat(deployment_id: str, revision: int) -> pb.DeploymentEvent:
+    """Write that nothing happened."""
+    return pb.DeploymentEvent(
+        deployment_id=deployment_id,
+        revision=revision,
+        type=pb.DEPLOYMENT_EVENT_TYPE_HEARTBEAT,
+        cursor=str(revision),
+    )

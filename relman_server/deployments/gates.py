@@ -1,0 +1,123 @@
+"""The decision: what keeps a deployment from starting. One pure function, and everything that asks calls it.
+
+CheckDeployment, validate_only, StartDeployment and every re-evaluation ask the same question of the same facts, so a
+dry run and the real thing cannot differ.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from relman_server.deployments.model import BlockerKind
+from relman_server.releases.model import ReleaseStatus
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the decision depends on, read in one statement.
+
+    Attributes:
+        release_name: `service@version`, for people.
+        quarantined_at: Since when the release is held; None when it is not.
+        locked_at: Since when the environment is locked; None when it is not.
+        lock_expires_at: When the lock ends by itself; None means never.
+        in_front: The deployment at the head of the queue before this one, in progress or waiting; None when this one
+            is next.
+    """
+
+    release_id: UUID
+    release_name: str
+    release_status: str
+    quarantine_reason: str
+    quarantined_at: datetime | None
+    service_id: UUID
+    service_name: str
+    service_active: bool
+    environment_id: UUID
+    environment_name: str
+    environment_active: bool
+    locked_at: datetime | None
+    lock_reason: str
+    lock_expires_at: datetime | None
+    locked_by: str | None
+    in_front: UUID | None
+
+
+@dataclass(frozen=True)
+class Blocker:
+    """A closed gate.
+
+    Attributes:
+        kind: Which.
+        message: A sentence for a person.
+        subject_id: What closes it.
+        until: When it opens by itself; None when that is not known.
+        waiting_for: Who can act: usernames, and team names as "team payments".
+    """
+
+    kind: BlockerKind
+    message: str
+    subject_id: UUID
+    until: datetime | None = None
+    waiting_for: Sequence[str] = field(default_factory=tuple)
+
+    def stored(self) -> dict[str, Any]:  # JSON
+        """Return it as the deployment's row keeps it."""
+        return {
+            "kind": str(self.kind),
+            "message": self.message,
+            "subject_id": str(self.subject_id),
+            "until": self.until.isoformat() if self.until else None,
+            "waiting_for": list(self.waiting_for),
+        }
+
+
+Gate = Callable[[Facts, datetime], Iterator[Blocker]]
+
+
+def evaluate(facts: Facts, now: datetime) -> list[Blocker]:
+    """Return every closed gate, in the order a person would look at them; empty when the deployment may start."""
+    return [blocker for gate in GATES for blocker in gate(facts, now)]
+
+
+def _release(facts: Facts, _: datetime) -> Iterator[Blocker]:
+    name, subject = facts.release_name, facts.release_id
+    if facts.release_status == ReleaseStatus.DRAFT:
+        yield Blocker(BlockerKind.RELEASE, f"{name} is a draft: publish it first.", subject)
+    if facts.release_status == ReleaseStatus.ABANDONED:
+        yield Blocker(BlockerKind.RELEASE, f"{name} was abandoned: choose another release.", subject)
+    if facts.quarantined_at is not None:
+        yield Blocker(BlockerKind.RELEASE, f"{name} is in quarantine: {facts.quarantine_reason}", subject)
+
+
+def _inactive(facts: Facts, _: datetime) -> Iterator[Blocker]:
+    if not facts.service_active:
+        yield Blocker(BlockerKind.INACTIVE, f"The service {facts.service_name} is not active.", facts.service_id)
+    if not facts.environment_active:
+        message = f"The environment {facts.environment_name} is not active."
+        yield Blocker(BlockerKind.INACTIVE, message, facts.environment_id)
+
+
+def _lock(facts: Facts, now: datetime) -> Iterator[Blocker]:
+    if facts.locked_at is None or (facts.lock_expires_at is not None and facts.lock_expires_at <= now):
+        return
+    by = f" by {facts.locked_by}" if facts.locked_by else ""
+    message = f"{facts.environment_name} is locked{by}: {facts.lock_reason}"
+    yield Blocker(
+        BlockerKind.LOCK,
+        message,
+        facts.environment_id,
+        until=facts.lock_expires_at,
+        waiting_for=[facts.locked_by] if facts.locked_by else [],
+    )
+
+
+def _queue(facts: Facts, _: datetime) -> Iterator[Blocker]:
+    if facts.in_front is not None:
+        message = f"Another deployment of {facts.service_name} goes first in {facts.environment_name}."
+        yield Blocker(BlockerKind.QUEUE, message, facts.in_front)
+
+
+GATES: tuple[Gate, ...] = (_release, _inactive, _lock, _queue)

@@ -1,0 +1,162 @@
+"""What runs where, and how it is doing: read models over deployments for the resources below."""
+
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, and_, case, func, or_, select
+from sqlalchemy.orm import aliased
+
+from relman_server.catalog import store as catalog
+from relman_server.catalog.model import Service
+from relman_server.deployments.model import ENDED, WAITING, Deployment, DeploymentStatus, Outcome
+from relman_server.environments import store as environments
+from relman_server.environments.model import Environment, lock_of
+from relman_server.kernel.db.transaction import Reading, Record
+from relman_server.releases.model import Release
+
+# From the best to the worst: a whole is as healthy as the worst of its parts.
+_SEVERITY = ("UNKNOWN", "HEALTHY", "DEGRADED", "FAILING")
+
+
+def environment_status(tx: Reading, reference: str) -> SimpleNamespace:
+    """Return the environment, what runs there of each service, and how many deployments run and wait.
+
+    Raises NotFound.
+    """
+    environment = environments.get_environment(tx, reference)
+    running = _newest_successes(tx, Deployment.environment_id == environment.id)
+    counts = tx.row(
+        select(
+            func.count(case((Deployment.status == DeploymentStatus.IN_PROGRESS, 1))).label("in_progress"),
+            func.count(case((Deployment.status.in_(WAITING), 1))).label("waiting"),
+        ).where(
+            Deployment.environment_id == environment.id,
+            Deployment.status.in_((*WAITING, DeploymentStatus.IN_PROGRESS)),
+        )
+    )
+    assert counts is not None
+    return SimpleNamespace(
+        environment=environment,
+        running=sorted(running, key=lambda row: row.service_name),
+        in_progress=counts.in_progress,
+        waiting=counts.waiting,
+    )
+
+
+def service_health(tx: Reading, reference: str) -> SimpleNamespace:
+    """Return how a service is doing in every active environment and in every one it was deployed to.
+
+    Raises NotFound.
+    """
+    service = catalog.get_service(tx, reference)
+    running = {row.environment_id: row for row in _newest_successes(tx, Deployment.service_id == service.id)}
+    last = {row.environment_id: row for row in _newest_ended(tx, service.id)}
+    waiting = _blockers(tx, service.id)
+    known = tx.rows(
+        select(Environment)
+        .with_only_columns(*Environment.__table__.columns)
+        .where(or_(Environment.is_active, Environment.id.in_([*running, *last, *waiting])))
+        .order_by(Environment.name)
+    )
+    rows = [
+        _environment_health(
+            environment,
+            running.get(environment.id),
+            last.get(environment.id),
+            waiting.get(environment.id, []),
+            locked=lock_of(environment, tx.now) is not None,
+        )
+        for environment in known
+    ]
+    return SimpleNamespace(
+        service_id=service.id,
+        service_name=service.name,
+        status=max((row.status for row in rows), key=_SEVERITY.index, default="UNKNOWN"),
+        environments=rows,
+    )
+
+
+def _environment_health(
+    environment: Record, running: Record | None, last: Record | None, blockers: Sequence[Any], *, locked: bool
+) -> SimpleNamespace:
+    return SimpleNamespace(
+        environment_id=environment.id,
+        environment_name=environment.name,
+        status=_status(running, last, locked=locked),
+        release_id=running.release_id if running else None,
+        release_version=running.release_version if running else None,
+        running_since=running.running_since if running else None,
+        last_outcome=last.outcome if last else None,
+        last_deployment_id=last.id if last else None,
+        open_incidents=0,
+        blockers=blockers,
+    )
+
+
+def _status(running: Record | None, last: Record | None, *, locked: bool) -> str:
+    if last is None and running is None:
+        return "UNKNOWN"
+    failed = last is not None and last.outcome == Outcome.FAILED
+    if running is None or (failed and last is not None and last.production_impacted):
+        return "FAILING"
+    return "DEGRADED" if failed or locked else "HEALTHY"
+
+
+def _newest_successes(tx: Reading, condition: ColumnElement[bool]) -> Sequence[Record]:
+    """Return, of each service and environment, the deployment that brought what runs there."""
+    later = aliased(Deployment)
+    newer = (
+        select(later.id)
+        .where(
+            later.environment_id == Deployment.environment_id,
+            later.service_id == Deployment.service_id,
+            later.status == DeploymentStatus.SUCCEEDED,
+            or_(
+                later.completed_at > Deployment.completed_at,
+                and_(later.completed_at == Deployment.completed_at, later.id > Deployment.id),
+            ),
+        )
+        .exists()
+    )
+    return tx.rows(
+        select(
+            Deployment.environment_id,
+            Deployment.service_id,
+            Service.name.label("service_name"),
+            Deployment.release_id,
+            Release.version.label("release_version"),
+            Deployment.id.label("deployment_id"),
+            Deployment.completed_at.label("running_since"),
+        )
+        .join(Service, Service.id == Deployment.service_id)
+        .join(Release, Release.id == Deployment.release_id)
+        .where(condition, Deployment.status == DeploymentStatus.SUCCEEDED, ~newer)
+    )
+
+
+def _newest_ended(tx: Reading, service_id: UUID) -> Sequence[Record]:
+    """Return, of each environment, the service's deployment that ended last with an outcome."""
+    rank = func.row_number().over(
+        partition_by=Deployment.environment_id, order_by=(Deployment.completed_at.desc(), Deployment.id.desc())
+    )
+    ended = (
+        select(*Deployment.__table__.columns, rank.label("rank"))
+        .where(Deployment.service_id == service_id, Deployment.status.in_(ENDED), Deployment.outcome.is_not(None))
+        .subquery()
+    )
+    return tx.rows(select(ended).where(ended.c.rank == 1))
+
+
+def _blockers(tx: Reading, service_id: UUID) -> Mapping[UUID, list[Any]]:  # blockers as JSON
+    """Return, by environment, what keeps the deployment at the head of the queue from starting."""
+    found: dict[UUID, list[Any]] = {}
+    rows = tx.rows(
+        select(Deployment.environment_id, Deployment.blockers)
+        .where(Deployment.service_id == service_id, Deployment.status.in_(WAITING))
+        .order_by(Deployment.created_at, Deployment.id)
+    )
+    for row in rows:
+        found.setdefault(row.environment_id, row.blockers)
+    return found

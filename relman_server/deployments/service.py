@@ -1,0 +1,155 @@
+"""DeploymentService and StageService: the way of a release into an environment."""
+
+from collections.abc import Sequence
+from contextlib import aclosing
+
+from google.protobuf.empty_pb2 import Empty
+
+from relman_client.v1 import deployment_pb2 as pb
+from relman_client.v1 import deployment_pb2_grpc, release_pb2, stage_pb2, stage_pb2_grpc
+from relman_server.deployments import convert, logic, stages, store
+from relman_server.deployments.inputs import View
+from relman_server.deployments.watch import watch
+from relman_server.kernel.db import Database, Reading
+from relman_server.kernel.db.transaction import Record
+from relman_server.kernel.identity import current_call
+from relman_server.kernel.rpc.chain import Context
+from relman_server.kernel.rpc.writing import empty
+from relman_server.kernel.streams.bus import Bus
+from relman_server.kernel.streams.delivery import Delivery
+
+
+class DeploymentService(deployment_pb2_grpc.DeploymentServiceServicer):
+    """Deployments: the way of a release into an environment."""
+
+    def __init__(self, db: Database, bus: Bus) -> None:
+        self._db = db
+        self._bus = bus
+
+    async def CreateDeployment(self, request: pb.CreateDeploymentRequest, context: Context) -> pb.Deployment:
+        new = convert.new_deployment(request)
+        return await self._db.write(
+            logic.create_deployment, new, into=convert.deployment, dry_run=request.validate_only
+        )
+
+    async def deploy_release(self, request: release_pb2.DeployReleaseRequest) -> pb.Deployment:
+        """Serve ReleaseService.DeployRelease."""
+        new = convert.deploy_release(request)
+        return await self._db.write(
+            logic.create_deployment, new, into=convert.deployment, dry_run=request.validate_only
+        )
+
+    async def promote_release(self, request: release_pb2.PromoteReleaseRequest) -> pb.Deployment:
+        """Serve ReleaseService.PromoteRelease."""
+        wanted = convert.promotion(request)
+        return await self._db.write(
+            logic.promote_release, wanted, into=convert.deployment, dry_run=request.validate_only
+        )
+
+    async def GetDeployment(self, request: pb.GetDeploymentRequest, context: Context) -> pb.Deployment:
+        wanted = convert.get_deployment(request)
+        if wanted.view is View.WITH_STAGES:
+            return await self._db.snapshot(_with_stages, wanted.deployment, into=convert.deployment_with_stages)
+        return await self._db.read(store.get_deployment, wanted.deployment, into=convert.deployment)
+
+    async def ListDeployments(self, request: pb.ListDeploymentsRequest, context: Context) -> pb.ListDeploymentsResponse:
+        return await self._db.read(store.list_deployments, convert.list_deployments(request), into=convert.deployments)
+
+    async def UpdateDeployment(self, request: pb.UpdateDeploymentRequest, context: Context) -> pb.Deployment:
+        change = convert.deployment_change(request)
+        return await self._db.write(logic.update_deployment, change, into=convert.deployment)
+
+    async def DeleteDeployment(self, request: pb.DeleteDeploymentRequest, context: Context) -> Empty:
+        return await self._db.write(logic.delete_deployment, request.deployment, request.etag, into=empty)
+
+    async def GetDeploymentStages(
+        self, request: pb.GetDeploymentStagesRequest, context: Context
+    ) -> pb.GetDeploymentStagesResponse:
+        return await self._db.read(store.get_stages, request.deployment, into=convert.all_stages)
+
+    async def CheckDeployment(self, request: pb.CheckDeploymentRequest, context: Context) -> pb.DeploymentCheck:
+        return await self._db.read(logic.check_deployment, convert.question(request), into=convert.check)
+
+    async def StartDeployment(self, request: pb.StartDeploymentRequest, context: Context) -> pb.StartDeploymentResponse:
+        try:
+            return await self._db.write(logic.start_deployment, convert.start(request), into=convert.started)
+        except logic.Blocked as blocked:
+            # The refusal rolled back; that it went back to PENDING, and who tried, shall stay.
+            await self._db.write(logic.note_blocked, blocked.deployment_id)
+            raise
+
+    async def CompleteDeployment(self, request: pb.CompleteDeploymentRequest, context: Context) -> pb.Deployment:
+        completion = convert.completion(request)
+        return await self._db.write(
+            logic.complete_deployment, completion, into=convert.deployment, dry_run=request.validate_only
+        )
+
+    async def CancelDeployment(self, request: pb.CancelDeploymentRequest, context: Context) -> pb.Deployment:
+        return await self._db.write(logic.cancel_deployment, convert.cancellation(request), into=convert.deployment)
+
+    async def RetryDeployment(self, request: pb.RetryDeploymentRequest, context: Context) -> pb.Deployment:
+        return await self._db.write(logic.retry_deployment, request.deployment, into=convert.deployment)
+
+    async def ListDeploymentEvents(
+        self, request: pb.ListDeploymentEventsRequest, context: Context
+    ) -> pb.ListDeploymentEventsResponse:
+        return await self._db.read(store.list_events, convert.list_events(request), into=convert.events)
+
+    async def WatchDeployment(self, request: pb.WatchDeploymentRequest, context: Context) -> None:
+        wanted = convert.watch(request)
+        lifetime = current_call.get().lifetime
+        assert lifetime is not None
+        delivery = Delivery(context.write, lifetime)
+        revision = 0
+        with delivery.resumable():
+            async with aclosing(watch(self._db, self._bus, delivery, wanted)) as changes:
+                async for now, event in changes:
+                    if now is not None:
+                        message = convert.snapshot(now)
+                    elif event is not None:
+                        message = convert.event(event)
+                    else:
+                        message = convert.heartbeat(wanted.deployment, revision)
+                    await delivery.send(message, message.cursor)
+                    revision = message.revision
+
+
+def _with_stages(tx: Reading, reference: str) -> tuple[Record, Sequence[Record]]:
+    found = store.get_deployment(tx, reference)
+    return found, store.stages_of(tx, found.id)
+
+
+class StageService(stage_pb2_grpc.StageServiceServicer):
+    """Stages: the steps of a deployment's pipeline."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def CreateStage(self, request: stage_pb2.CreateStageRequest, context: Context) -> stage_pb2.PipelineStage:
+        return await self._db.write(stages.create_stage, convert.new_stage(request), into=convert.stage)
+
+    async def GetStage(self, request: stage_pb2.GetStageRequest, context: Context) -> stage_pb2.PipelineStage:
+        return await self._db.read(store.get_stage, request.stage, into=convert.stage)
+
+    async def ListStages(self, request: stage_pb2.ListStagesRequest, context: Context) -> stage_pb2.ListStagesResponse:
+        return await self._db.read(store.list_stages, convert.list_stages(request), into=convert.stages)
+
+    async def UpdateStage(self, request: stage_pb2.UpdateStageRequest, context: Context) -> stage_pb2.PipelineStage:
+        return await self._db.write(stages.update_stage, convert.stage_change(request), into=convert.stage)
+
+    async def StartStage(self, request: stage_pb2.StartStageRequest, context: Context) -> stage_pb2.PipelineStage:
+        return await self._db.write(stages.start_stage, convert.start_stage(request), into=convert.stage)
+
+    async def ReportStageProgress(
+        self, request: stage_pb2.ReportStageProgressRequest, context: Context
+    ) -> stage_pb2.PipelineStage:
+        return await self._db.write(stages.report_progress, convert.stage_progress(request), into=convert.stage)
+
+    async def CompleteStage(self, request: stage_pb2.CompleteStageRequest, context: Context) -> stage_pb2.PipelineStage:
+        return await self._db.write(stages.complete_stage, convert.stage_completion(request), into=convert.stage)
+
+    async def SkipStage(self, request: stage_pb2.SkipStageRequest, context: Context) -> stage_pb2.PipelineStage:
+        return await self._db.write(stages.skip_stage, convert.stage_skip(request), into=convert.stage)
+
+    async def RetryStage(self, request: stage_pb2.RetryStageRequest, context: Context) -> stage_pb2.PipelineStage:
+        return await self._db.write(stages.retry_stage, convert.retry_stage(request), into=convert.stage)

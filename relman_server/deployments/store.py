@@ -1,0 +1,369 @@
+"""Queries of deployments, their stages and events."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select
+from sqlalchemy.orm import aliased
+
+from relman_server.catalog import store as catalog
+from relman_server.catalog.model import Service
+from relman_server.deployments.gates import Facts
+from relman_server.deployments.inputs import ListDeployments, ListEvents, ListStages
+from relman_server.deployments.model import WAITING, Deployment, DeploymentEvent, DeploymentStatus, Stage
+from relman_server.environments import store as environments
+from relman_server.environments.model import Environment
+from relman_server.kernel.db.transaction import Reading, Record, Transaction
+from relman_server.kernel.errors import InvalidInput, NotFound, Violation
+from relman_server.kernel.ids import parse_id
+from relman_server.kernel.paging import Listed, Ordering, paginate
+from relman_server.releases import store as releases
+from relman_server.releases.model import Release
+from relman_server.teams import store as teams
+from relman_server.users.model import User
+
+_ORDERING = Ordering(
+    {
+        "created_at": Deployment.created_at,
+        # What has not ended stands where it was created.
+        "completed_at": func.coalesce(Deployment.completed_at, Deployment.created_at),
+        "status": Deployment.status,
+    },
+    default="created_at desc",
+    tie=Deployment.id,
+)
+_EVENT_ORDERING = Ordering(
+    {"revision": DeploymentEvent.revision}, default="revision", tie=DeploymentEvent.deployment_id
+)
+_STAGE_ORDERING = Ordering({"order": Stage.order}, default="order", tie=Stage.id)
+
+
+def deployment_id(reference: str) -> UUID:
+    """Return the id that a reference to a deployment is; raises InvalidInput for anything else."""
+    found = parse_id(reference)
+    if found is None:
+        raise InvalidInput(Violation("deployment", "must be the id of a deployment: a UUID of 36 characters"))
+    return found
+
+
+def _joined(*columns: Any) -> Select[Any]:  # columns, or a mapped class
+    return (
+        select(*columns)
+        .join(Release, Release.id == Deployment.release_id)
+        .join(Service, Service.id == Deployment.service_id)
+        .join(Environment, Environment.id == Deployment.environment_id)
+    )
+
+
+_NAMES = (
+    Release.version.label("release_version"),
+    Service.name.label("service_name"),
+    Environment.name.label("environment_name"),
+)
+
+
+def _deployments() -> Select[Any]:
+    return _joined(*Deployment.__table__.columns, *_NAMES)
+
+
+def get_deployment(tx: Reading, reference: str) -> Record:
+    """Return a deployment with release_version, service_name and environment_name; raises NotFound."""
+    return get_deployment_by_id(tx, deployment_id(reference))
+
+
+def get_deployment_by_id(tx: Reading, wanted: UUID) -> Record:
+    """Return a deployment with release_version, service_name and environment_name; raises NotFound."""
+    found = tx.row(_deployments().where(Deployment.id == wanted))
+    if found is None:
+        raise NotFound("deployment", str(wanted))
+    return found
+
+
+def lock_deployment(tx: Transaction, wanted: UUID) -> Record:
+    """Return `Deployment` for changing, service_name, owner_id, `caller_role` and environment_type; raises NotFound."""
+    role = teams.caller_role(tx.caller.user_id, Service.team_id)
+    found = tx.row(
+        _joined(Deployment, *_NAMES, Service.owner_id, Environment.environment_type, role)
+        .where(Deployment.id == wanted)
+        .with_for_update(of=Deployment)
+    )
+    if found is None:
+        raise NotFound("deployment", str(wanted))
+    return found
+
+
+def list_deployments(tx: Reading, wanted: ListDeployments) -> Listed:
+    """Return a page of deployments; raises NotFound for an unknown release, service or environment."""
+    statement = _deployments()
+    if wanted.release:
+        of_release = select(Release.id).join(Service, Service.id == Release.service_id)
+        statement = statement.where(
+            Deployment.release_id == of_release.where(releases.named(wanted.release)).scalar_subquery()
+        )
+    if wanted.service:
+        of_service = select(Service.id).where(catalog.named(wanted.service)).scalar_subquery()
+        statement = statement.where(Deployment.service_id == of_service)
+    if wanted.environment:
+        into = select(Environment.id).where(environments.named(wanted.environment)).scalar_subquery()
+        statement = statement.where(Deployment.environment_id == into)
+    if wanted.status:
+        statement = statement.where(Deployment.status == wanted.status)
+    if wanted.kind:
+        statement = statement.where(Deployment.kind == wanted.kind)
+    if wanted.start_date:
+        statement = statement.where(Deployment.created_at >= wanted.start_date)
+    if wanted.end_date:
+        statement = statement.where(Deployment.created_at < wanted.end_date)
+    listed = paginate(tx, statement, _ORDERING, wanted)
+    if not listed.rows:
+        _require_filters(tx, wanted)
+    return listed
+
+
+def _require_filters(tx: Reading, wanted: ListDeployments) -> None:
+    if wanted.release:
+        releases.get_release(tx, wanted.release)
+    if wanted.service:
+        catalog.get_service(tx, wanted.service)
+    if wanted.environment:
+        environments.get_environment(tx, wanted.environment)
+
+
+def facts_of(tx: Reading, deployment: UUID) -> Facts:
+    """Return what the decision about a deployment depends on, in one statement."""
+    ahead = aliased(Deployment)
+    before = or_(
+        ahead.created_at < Deployment.created_at,
+        and_(ahead.created_at == Deployment.created_at, ahead.id < Deployment.id),
+    )
+    row = tx.row(
+        _facts(_in_front(ahead, Deployment.service_id, Deployment.environment_id, before))
+        .select_from(Deployment)
+        .join(Release, Release.id == Deployment.release_id)
+        .join(Service, Service.id == Deployment.service_id)
+        .join(Environment, Environment.id == Deployment.environment_id)
+        .outerjoin(User, User.id == Environment.locked_by)
+        .where(Deployment.id == deployment)
+    )
+    assert row is not None
+    return Facts(**row._mapping)
+
+
+def facts_if_created(tx: Reading, release: str, environment: str) -> Facts:
+    """Return what the decision about a deployment made now would depend on; raises NotFound."""
+    ahead = aliased(Deployment)
+    row = tx.row(
+        _facts(_in_front(ahead, Release.service_id, Environment.id, None))
+        .select_from(Release)
+        .join(Service, Service.id == Release.service_id)
+        .join(Environment, environments.named(environment))
+        .outerjoin(User, User.id == Environment.locked_by)
+        .where(releases.named(release))
+    )
+    if row is None:
+        releases.get_release(tx, release)
+        environments.get_environment(tx, environment)
+        raise NotFound("release", release)
+    return Facts(**row._mapping)
+
+
+def _in_front(ahead: Any, service: Any, environment: Any, before: ColumnElement[bool] | None) -> Any:  # SQL expressions
+    """Select the head of the queue before a deployment: the one in progress, else the oldest that waits."""
+    waiting = ahead.status.in_(WAITING) if before is None else and_(ahead.status.in_(WAITING), before)
+    return (
+        select(ahead.id)
+        .where(
+            ahead.service_id == service,
+            ahead.environment_id == environment,
+            or_(ahead.status == DeploymentStatus.IN_PROGRESS, waiting),
+        )
+        # Text orders IN_PROGRESS before PENDING and READY.
+        .order_by((ahead.status == DeploymentStatus.IN_PROGRESS).desc(), ahead.created_at, ahead.id)
+        .limit(1)
+        .scalar_subquery()
+    )
+
+
+def _facts(in_front: Any) -> Select[Any]:  # an SQL expression
+    columns: list[Any] = [
+        Release.id.label("release_id"),
+        (Service.name + "@" + Release.version).label("release_name"),
+        Release.status.label("release_status"),
+        Release.quarantine_reason,
+        Release.quarantined_at,
+        Service.id.label("service_id"),
+        Service.name.label("service_name"),
+        Service.is_active.label("service_active"),
+        Environment.id.label("environment_id"),
+        Environment.name.label("environment_name"),
+        Environment.is_active.label("environment_active"),
+        Environment.locked_at,
+        Environment.lock_reason,
+        Environment.lock_expires_at,
+        User.username.label("locked_by"),
+        in_front.label("in_front"),
+    ]
+    return select(*columns)
+
+
+def waiting_deployments(tx: Transaction, *conditions: ColumnElement[bool]) -> Sequence[Deployment]:
+    """Return the waiting deployments that meet the conditions, for changing, oldest first."""
+    return tx.entities(
+        select(Deployment)
+        .where(Deployment.status.in_(WAITING), *conditions)
+        .order_by(Deployment.created_at, Deployment.id)
+        .with_for_update(of=Deployment)
+    )
+
+
+def running_release(tx: Reading, service_id: UUID, environment_id: UUID) -> UUID | None:
+    """Return the release of a service that runs in an environment; None when none does."""
+    found: UUID | None = tx.scalar(
+        select(Deployment.release_id)
+        .where(
+            Deployment.service_id == service_id,
+            Deployment.environment_id == environment_id,
+            Deployment.status == DeploymentStatus.SUCCEEDED,
+        )
+        .order_by(Deployment.completed_at.desc(), Deployment.id.desc())
+        .limit(1)
+    )
+    return found
+
+
+def next_environments(tx: Reading, release_id: UUID) -> Sequence[Record]:
+    """Return the environments (id, name, is_active, `source` name) that promote from where a release succeeded last.
+
+    Empty `id` and `name` when nothing promotes from there; no row when the release succeeded nowhere.
+    """
+    source = aliased(Environment)
+    last = (
+        select(Deployment.environment_id)
+        .where(Deployment.release_id == release_id, Deployment.status == DeploymentStatus.SUCCEEDED)
+        .order_by(Deployment.completed_at.desc(), Deployment.id.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    return tx.rows(
+        select(Environment.id, Environment.name, source.name.label("source"))
+        .select_from(source)
+        .outerjoin(Environment, and_(Environment.promotes_from == source.id, Environment.is_active))
+        .where(source.id == last)
+        .order_by(Environment.name)
+    )
+
+
+def deployments_of(tx: Reading, release_ids: Sequence[UUID]) -> dict[UUID, list[Record]]:
+    """Return, by release, its newest deployment in every environment it went to, newest first."""
+    rank = func.row_number().over(
+        partition_by=(Deployment.release_id, Deployment.environment_id),
+        order_by=(Deployment.created_at.desc(), Deployment.id.desc()),
+    )
+    newest = (
+        select(
+            Deployment.id.label("deployment_id"),
+            Deployment.release_id,
+            Deployment.environment_id,
+            Deployment.status,
+            Deployment.completed_at,
+            Deployment.created_at,
+            rank.label("rank"),
+        )
+        .where(Deployment.release_id.in_(release_ids))
+        .subquery()
+    )
+    rows = tx.rows(
+        select(newest, Environment.name.label("environment_name"))
+        .join(Environment, Environment.id == newest.c.environment_id)
+        .where(newest.c.rank == 1)
+        .order_by(newest.c.created_at.desc())
+    )
+    found: dict[UUID, list[Record]] = {}
+    for row in rows:
+        found.setdefault(row.release_id, []).append(row)
+    return found
+
+
+def list_events(tx: Reading, wanted: ListEvents) -> Listed:
+    """Return a page of a deployment's events; raises NotFound."""
+    found = deployment_id(wanted.deployment)
+    listed = paginate(
+        tx,
+        select(*DeploymentEvent.__table__.columns).where(
+            DeploymentEvent.deployment_id == found, DeploymentEvent.revision > wanted.after_revision
+        ),
+        _EVENT_ORDERING,
+        wanted,
+    )
+    if not listed.rows:
+        get_deployment_by_id(tx, found)
+    return listed
+
+
+def events_after(tx: Reading, deployment: UUID, revision: int, limit: int) -> Sequence[Record]:
+    """Return the events of a deployment after a revision, oldest first."""
+    return tx.rows(
+        select(*DeploymentEvent.__table__.columns)
+        .where(DeploymentEvent.deployment_id == deployment, DeploymentEvent.revision > revision)
+        .order_by(DeploymentEvent.revision)
+        .limit(limit)
+    )
+
+
+def stages_of(tx: Reading, deployment: UUID) -> Sequence[Record]:
+    """Return all stages of a deployment in their order."""
+    return tx.rows(
+        select(*Stage.__table__.columns).where(Stage.deployment_id == deployment).order_by(Stage.order, Stage.id)
+    )
+
+
+def lock_stages(tx: Transaction, deployment: UUID) -> Sequence[Stage]:
+    """Return all stages of a deployment in their order, for changing; the deployment must be locked."""
+    return tx.entities(select(Stage).where(Stage.deployment_id == deployment).order_by(Stage.order, Stage.id))
+
+
+def get_stages(tx: Reading, reference: str) -> Sequence[Record]:
+    """Return all stages of a deployment in their order; raises NotFound for an unknown deployment."""
+    found = stages_of(tx, deployment_id(reference))
+    if not found:
+        get_deployment(tx, reference)
+    return found
+
+
+def list_stages(tx: Reading, wanted: ListStages) -> Listed:
+    """Return a page of a deployment's stages; raises NotFound for an unknown deployment."""
+    statement = select(*Stage.__table__.columns).where(Stage.deployment_id == deployment_id(wanted.deployment))
+    if wanted.status:
+        statement = statement.where(Stage.status == wanted.status)
+    listed = paginate(tx, statement, _STAGE_ORDERING, wanted)
+    if not listed.rows:
+        get_deployment(tx, wanted.deployment)
+    return listed
+
+
+def _named_stage(reference: str) -> ColumnElement[bool]:
+    stage_id = parse_id(reference)
+    if stage_id is not None:
+        return Stage.id == stage_id
+    deployment, _, name = reference.partition("/")
+    found = parse_id(deployment)
+    if found is None or not name:
+        raise InvalidInput(Violation("stage", "must be the id of a stage, or `deployment-id/stage-name`"))
+    return and_(Stage.deployment_id == found, Stage.name == name)
+
+
+def get_stage(tx: Reading, reference: str) -> Record:
+    """Return a stage; raises NotFound."""
+    found = tx.row(select(*Stage.__table__.columns).where(_named_stage(reference)))
+    if found is None:
+        raise NotFound("stage", reference)
+    return found
+
+
+def stage_place(tx: Reading, reference: str) -> Record:
+    """Return id and deployment_id of a stage; raises NotFound."""
+    found = tx.row(select(Stage.id, Stage.deployment_id).where(_named_stage(reference)))
+    if found is None:
+        raise NotFound("stage", reference)
+    return found

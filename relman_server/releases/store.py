@@ -1,0 +1,127 @@
+"""Queries of releases."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, and_, false, literal, select
+from sqlalchemy.orm import aliased
+
+from relman_server.catalog import store as catalog
+from relman_server.catalog.model import Service
+from relman_server.kernel.db.transaction import Reading, Record, Transaction
+from relman_server.kernel.errors import NotFound
+from relman_server.kernel.ids import parse_id
+from relman_server.kernel.paging import Listed, Ordering, paginate
+from relman_server.kernel.sql import contains
+from relman_server.releases.inputs import ListReleases
+from relman_server.releases.model import Release
+from relman_server.teams import store as teams
+
+_ORDERING = Ordering(
+    {"created_at": Release.created_at, "version": Release.version, "status": Release.status},
+    default="created_at desc",
+    tie=Release.id,
+)
+
+
+def named(reference: str) -> ColumnElement[bool]:
+    """Return the condition that a release, joined with its service, is the one referred to: id or `service@version`."""
+    release_id = parse_id(reference)
+    if release_id is not None:
+        return Release.id == release_id
+    service, _, version = reference.partition("@")
+    if not version:
+        return false()
+    return and_(catalog.named(service), Release.version == version.removeprefix("v"))
+
+
+def _releases() -> Select[Any]:
+    columns = (*Release.__table__.columns, Service.name.label("service_name"))
+    return select(*columns).join(Service, Service.id == Release.service_id)
+
+
+def get_release(tx: Reading, reference: str) -> Record:
+    """Return a release with its service_name; raises NotFound."""
+    found = tx.row(_releases().where(named(reference)))
+    if found is None:
+        raise NotFound("release", reference)
+    return found
+
+
+def get_release_by_id(tx: Reading, release_id: UUID) -> Record:
+    """Return a release with its service_name; raises NotFound."""
+    return get_release(tx, str(release_id))
+
+
+def release_and_role(tx: Reading, reference: str) -> Record:
+    """Return a release with service_name, owner_id and the `caller_role` in the service's team; raises NotFound."""
+    role = teams.caller_role(tx.caller.user_id, Service.team_id)
+    found = tx.row(_releases().add_columns(Service.owner_id, role).where(named(reference)))
+    if found is None:
+        raise NotFound("release", reference)
+    return found
+
+
+def lock_release(tx: Transaction, reference: str) -> Record:
+    """Return `Release` for changing, service_name, owner_id and `caller_role`; raises NotFound."""
+    role = teams.caller_role(tx.caller.user_id, Service.team_id)
+    found = tx.row(
+        select(Release, Service.name.label("service_name"), Service.owner_id, role)
+        .join(Service, Service.id == Release.service_id)
+        .where(named(reference))
+        .with_for_update(of=Release)
+    )
+    if found is None:
+        raise NotFound("release", reference)
+    return found
+
+
+def newest_published(tx: Reading, service_id: UUID) -> UUID | None:
+    """Return the service's release that was published last; None before the first."""
+    found: UUID | None = tx.scalar(
+        select(Release.id)
+        .where(Release.service_id == service_id, Release.published_at.is_not(None))
+        .order_by(Release.published_at.desc(), Release.id.desc())
+        .limit(1)
+    )
+    return found
+
+
+def list_releases(tx: Reading, wanted: ListReleases) -> Listed:
+    """Return a page of releases; raises NotFound for an unknown service."""
+    statement = _releases()
+    if wanted.service:
+        # By the service's id, so that the index on it gives the order, too.
+        service_id = select(Service.id).where(catalog.named(wanted.service)).scalar_subquery()
+        statement = statement.where(Release.service_id == service_id)
+    if wanted.status:
+        statement = statement.where(Release.status == wanted.status)
+    if wanted.start_date:
+        statement = statement.where(Release.created_at >= wanted.start_date)
+    if wanted.end_date:
+        statement = statement.where(Release.created_at < wanted.end_date)
+    if wanted.query:
+        statement = statement.where(contains(wanted.query, Release.version, Release.release_notes))
+    listed = paginate(tx, statement, _ORDERING, wanted)
+    if wanted.service and not listed.rows:
+        catalog.get_service(tx, wanted.service)
+    return listed
+
+
+def chain(tx: Reading, start: UUID, depth: int) -> Sequence[Record]:
+    """Return a release and those before it, newest first, each with its service_name and `depth` from 0.
+
+    Follows previous_release_id, at most `depth` steps, so a cycle ends, too.
+    """
+    links = select(Release.id, Release.previous_release_id, literal(0).label("depth")).where(Release.id == start)
+    link = links.cte("link", recursive=True)
+    before = aliased(Release)
+    link = link.union_all(
+        select(before.id, before.previous_release_id, link.c.depth + 1)
+        .join(link, before.id == link.c.previous_release_id)
+        .where(link.c.depth < depth)
+    )
+    return tx.rows(
+        _releases().add_columns(link.c.depth).join(link, link.c.id == Release.id).order_by(link.c.depth.asc())
+    )
