@@ -44,11 +44,9 @@ def sentence(error: RelmanError) -> str:
 
 
 def _relman(error: RelmanError) -> str:
-    lines = [f"Error: {sentence(error)}"]
-    lines += [
-        f"  {safe(v.field)}: {safe(v.description)}" if v.field else f"  {safe(v.description)}" for v in error.violations
-    ]
-    return "\n".join(lines) + "\n"
+    first = "the request is wrong:" if error.reason == "INVALID_INPUT" else sentence(error)
+    lines = [f"{safe(v.field)}: {safe(v.description)}" for v in error.violations if v.description != error.message]
+    return "\n  ".join([f"Error: {first}", *lines]) + "\n"
 
 
 def _why(message: str) -> str:

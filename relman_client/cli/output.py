@@ -2,8 +2,9 @@
 
 import json
 import re
+import shutil
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -19,6 +20,8 @@ Columns = Mapping[str, Callable[[M], str]]
 """Title and text of each column. A title in angle brackets, `<id>`, marks one that is never cut."""
 
 _HIDDEN = frozenset({"etag"})  # of use to programs only, which read JSON
+_SHORT = 24  # columns that are no wider are never broken
+_TOLD_WHEN_FALSE = frozenset({"allowed", "is_active"})
 _NOT_ASCII_CONTROLS = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
@@ -67,8 +70,7 @@ def print_rows(columns: Columns[M], messages: Iterable[M]) -> None:
 
 def print_fields(message: Message, tables: Sequence[tuple[str, Columns[Any]]] = ()) -> None:
     """Every field that is set on a line of its own; lists of messages as tables after them."""
-    tabled = dict(tables)
-    lines = [(name.replace("_", " "), text) for name, text in _fields(message) if name not in tabled]
+    lines = [(name.replace("_", " "), text) for name, text in _fields(message, without=dict(tables))]
     width = max((len(name) for name, _ in lines), default=0)
     colours = has_colours(sys.stdout)
     for name, text in lines:
@@ -119,14 +121,12 @@ def _enum_word(field: Any, number: int) -> str:
     return value.name.removeprefix(prefix).lower().replace("_", " ") if number else ""
 
 
-def _fields(message: Message) -> list[tuple[str, str]]:
+def _fields(message: Message, without: Container[str] = ()) -> list[tuple[str, str]]:
     """Names and texts of the fields that say something."""
-    found = []
-    for field in message.DESCRIPTOR.fields:
-        text = "" if field.name in _HIDDEN else _field_text(message, field)
-        if text:
-            found.append((field.name, text))
-    return found
+    texts = [
+        (field.name, _field_text(message, field)) for field in message.DESCRIPTOR.fields if field.name not in without
+    ]
+    return [(name, text) for name, text in texts if text and name not in _HIDDEN]
 
 
 def _field_text(message: Message, field: Any) -> str:
@@ -137,23 +137,32 @@ def _field_text(message: Message, field: Any) -> str:
         return "\n".join(_text(field, item) for item in value)
     if field.has_presence and not message.HasField(field.name):
         return ""
+    if value is False:
+        return "no" if field.name in _TOLD_WHEN_FALSE else ""
     return _text(field, value)
 
 
 def _text(field: Any, value: Any) -> str:
     if field.enum_type:
         return _enum_word(field, value)
+    if isinstance(value, Message):
+        return _message_text(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value) if value else ""
+
+
+def _message_text(value: Message) -> str:
     if isinstance(value, Timestamp):
         moment = to_datetime(value)
         return f"{_in_full(moment)} ({ago(moment)})" if is_terminal(sys.stdout) else _in_full(moment)
     if isinstance(value, Duration):
         span = timedelta(seconds=value.seconds, microseconds=value.nanos // 1000)
         return exact(span) if span else ""
-    if isinstance(value, Message):
-        return ", ".join(f"{name.replace('_', ' ')}: {text}" for name, text in _fields(value))
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return str(value) if value else ""
+    fields = dict(_fields(value))
+    if "id" in fields and "name" in fields:  # a resource within another one
+        return fields["name"]
+    return ", ".join(f"{name.replace('_', ' ')}: {text}" for name, text in fields.items())
 
 
 def _print_columns(titles: list[str], rows: list[list[str]]) -> None:
@@ -165,15 +174,30 @@ def _print_columns(titles: list[str], rows: list[list[str]]) -> None:
 
 
 def _print_table(titles: list[str], rows: list[list[str]]) -> None:
-    """Fitted to the terminal; ids stay whole, so that they can be copied."""
+    """Fitted to the terminal: columns in which nothing stands are left out, only long texts are broken, never ids."""
+    shown = [number for number in range(len(titles)) if any(row[number] for row in rows)]
+    longest = {number: max(len(titles[number].strip("<>")), *(len(row[number]) for row in rows)) for number in shown}
+    whole = {number for number in shown if titles[number].startswith("<") or longest[number] <= _SHORT}
+    needed = sum(longest[number] if number in whole else _SHORT for number in shown) + 3 * len(shown)
+    if needed > shutil.get_terminal_size().columns:
+        _print_cards([[row[number] for number in shown] for row in rows])
+        return
     from rich import box  # noqa: PLC0415 - only terminals pay for it
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
     table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
-    for title in titles:
-        table.add_column(title.strip("<>"), no_wrap=title.startswith("<"), overflow="fold")
+    for number in shown:
+        table.add_column(titles[number].strip("<>"), no_wrap=number in whole, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in row))
+        table.add_row(*(Text(row[number], style=STYLES.get(row[number], "")) for number in shown))
     Console(highlight=False, markup=False, emoji=False).print(table)
+
+
+def _print_cards(rows: list[list[str]]) -> None:
+    """For narrow terminals: the first column on a line of its own, the rest below it."""
+    colours = has_colours(sys.stdout)
+    for first, *rest in rows:
+        shown = [coloured(cell, STYLES.get(cell, "")) if colours else cell for cell in rest if cell]
+        sys.stdout.write(f"{coloured(first, 'bold') if colours else first}\n  {'  '.join(shown)}\n")
