@@ -27,6 +27,8 @@ from relman_client.v1 import (
     environment_pb2_grpc,
     incident_pb2,
     incident_pb2_grpc,
+    log_pb2,
+    log_pb2_grpc,
     policy_pb2,
     policy_pb2_grpc,
     release_pb2,
@@ -74,6 +76,9 @@ from relman_server.kernel.rpc.server import MAX_MESSAGE_BYTES, Registration, Rpc
 from relman_server.kernel.rpc.validate import Validate
 from relman_server.kernel.streams.bus import Bus, LocalBus
 from relman_server.kernel.streams.lifetime import Lifetimes
+from relman_server.logs import logic as logs
+from relman_server.logs import tail
+from relman_server.logs.service import LogService
 from relman_server.releases import logic as releases
 from relman_server.releases.service import ReleaseService
 from relman_server.settings import Settings
@@ -167,6 +172,7 @@ class App:
         authentication = Authentication(self.signer, self.settings.registration_open)
         # The RPCs that are missing are of the generated base: they answer UNIMPLEMENTED.
         deployments = DeploymentService(self.db, self.bus)  # type: ignore[abstract]
+        log_service = LogService(self.db, self.bus, self.clock, self.settings.log_quota_bytes)  # type: ignore[abstract]
         return [
             _registration(auth_pb2, auth_pb2_grpc, "AuthService", AuthService(self.db, authentication)),  # type: ignore[abstract]
             _registration(user_pb2, user_pb2_grpc, "UserService", UserService(self.db)),
@@ -188,6 +194,7 @@ class App:
             ),
             _registration(deployment_pb2, deployment_pb2_grpc, "DeploymentService", deployments),
             _registration(stage_pb2, stage_pb2_grpc, "StageService", StageService(self.db)),
+            _registration(log_pb2, log_pb2_grpc, "DeploymentLogService", log_service),
             _registration(system_pb2, system_pb2_grpc, "SystemService", SystemService(server, self.db, self.clock)),
             *(_registration(messages, stubs, name) for messages, stubs, name in LATER),
         ]
@@ -200,9 +207,13 @@ class App:
         self.events.subscribe(catalog.ServiceChanged, queue.service_changed)
         self.events.subscribe(environments.EnvironmentChanged, queue.environment_changed)
         self.events.subscribe(history.DeploymentChanged, self._deployment_changed)
+        self.events.subscribe(logs.LogGrew, self._log_grew)
 
     def _deployment_changed(self, tx: Transaction, changed: history.DeploymentChanged) -> None:
         tx.after_commit(lambda: self.bus.publish(history.topic(changed.deployment_id)))
+
+    def _log_grew(self, tx: Transaction, grew: logs.LogGrew) -> None:
+        tx.after_commit(lambda: self.bus.publish(tail.topic(grew.deployment_id)))
 
     def _credentials_changed(self, tx: Transaction, changed: users.CredentialsChanged) -> None:
         tx.after_commit(lambda: self.verifier.ended(changed.user_id, changed.token_version))

@@ -52,6 +52,7 @@ class Settings(BaseModel):
     insecure: bool = Field(default=False, description="serve without TLS off loopback, for a proxy that adds it")
     reflection: bool | None = Field(None, description="serve reflection; by default on a loopback address only")
     metrics_listen: str | None = Field(None, description="host:port to serve Prometheus metrics on, over HTTP")
+    log_quota_bytes: int = Field(256 * 1024 * 1024, ge=0, description="bytes of text that a deployment's log may hold")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level to log")
     log_format: Literal["json", "text"] | None = Field(None, description="by default text on a terminal, else JSON")
 

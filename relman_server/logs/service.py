@@ -1,0 +1,88 @@
+"""DeploymentLogService: what pipelines print, while they print it."""
+
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+from relman_client.v1 import log_pb2 as pb
+from relman_client.v1 import log_pb2_grpc
+from relman_server.kernel.clock import Clock
+from relman_server.kernel.db import Database
+from relman_server.kernel.errors import InvalidInput, Violation
+from relman_server.kernel.identity import current_call
+from relman_server.kernel.rpc.chain import Context
+from relman_server.kernel.streams.bus import Bus
+from relman_server.kernel.streams.delivery import Delivery
+from relman_server.logs import convert, listing, logic, store
+from relman_server.logs.inputs import Lines
+from relman_server.logs.tail import Tail
+
+
+class LogService(log_pb2_grpc.DeploymentLogServiceServicer):
+    """Logs: what pipelines print, while they print it.
+
+    Args:
+        db: Where they are kept.
+        bus: What wakes their followers.
+        clock: The time of lines that carry none.
+        quota: Bytes of text that the log of a deployment may hold.
+    """
+
+    def __init__(self, db: Database, bus: Bus, clock: Clock, quota: int) -> None:
+        self._db = db
+        self._bus = bus
+        self._clock = clock
+        self._quota = quota
+
+    async def AppendLogs(self, request: pb.AppendLogsRequest, context: Context) -> pb.AppendLogsResponse:
+        opening = convert.opening(request)
+        lines = convert.appended_lines(request, self._clock.now())
+        try:
+            return await self._db.write(logic.append_logs, opening, lines, self._quota, into=convert.append_response)
+        except logic.QuotaReached as error:
+            await self._note_quota(opening.deployment, error)
+            raise
+
+    async def WriteLogs(self, request_iterator: AsyncIterator[pb.WriteLogsRequest], context: Context) -> None:
+        delivery = _delivery(context)
+        requests = aiter(request_iterator)
+        stream, progress = await delivery.wait(self._open(await delivery.wait(anext(requests, None))))
+        await delivery.send(convert.write_response(progress))
+        while (request := await delivery.wait(anext(requests, None))) is not None:
+            # One append is in flight at a time. Meanwhile nothing more is read, and the writer is held up by HTTP/2.
+            lines = convert.written_lines(request, self._clock.now())
+            await delivery.send(convert.write_response(await delivery.wait(self._append(stream, lines))))
+            if lines.finish:
+                return
+
+    async def _open(self, request: pb.WriteLogsRequest | None) -> tuple[logic.Stream, logic.Progress]:
+        if request is None or not request.HasField("open"):
+            raise InvalidInput(Violation("open", "must be the first message"))
+        return await self._db.write(logic.open_stream, convert.opening(request.open, "open."))
+
+    async def _append(self, stream: logic.Stream, lines: Lines) -> logic.Progress:
+        try:
+            return await self._db.write(logic.append, stream, lines, self._quota)
+        except logic.QuotaReached as error:
+            await self._note_quota(stream.deployment_id, error)
+            raise
+
+    async def GetLogStream(self, request: pb.GetLogStreamRequest, context: Context) -> pb.LogStream:
+        wanted = convert.which_stream(request)
+        return await self._db.read(store.get_stream, wanted.deployment, wanted.stream_name, into=convert.stream)
+
+    async def ListLogs(self, request: pb.ListLogsRequest, context: Context) -> pb.ListLogsResponse:
+        return await self._db.read(listing.list_logs, convert.list_logs(request), into=convert.page)
+
+    async def TailLogs(self, request: pb.TailLogsRequest, context: Context) -> None:
+        tail = Tail(convert.tail_logs(request), self._db, self._bus, _delivery(context))
+        await tail.run()
+
+    async def _note_quota(self, deployment_id: UUID, error: logic.QuotaReached) -> None:
+        line = convert.system_line(error.message, self._clock.now())
+        await self._db.write(logic.note_quota, deployment_id, line)
+
+
+def _delivery(context: Context) -> Delivery:
+    lifetime = current_call.get().lifetime
+    assert lifetime is not None  # every stream has one
+    return Delivery(context.write, lifetime)
