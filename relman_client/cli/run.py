@@ -151,7 +151,7 @@ class _Job:
         return status
 
     def report(self, patience: float) -> bool:
-        """Deliver what is left of the log, then how it ended; answers whether that worked in time."""
+        """Deliver what is left of the log, then how it ended; answers whether relman knows the latter."""
         deadline = time.monotonic() + patience
         try:
             self._close_log(patience)
@@ -162,7 +162,7 @@ class _Job:
         except KeyboardInterrupt:
             note(f"relman: interrupted; the stage's end and {self._log.unacknowledged} lines may be missing")
             return False
-        return not self._log_lost
+        return True
 
     def _close_log(self, patience: float) -> None:
         if self._log_lost:

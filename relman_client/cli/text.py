@@ -82,8 +82,10 @@ def brief(span: timedelta) -> str:
 
 
 def exact(span: timedelta) -> str:
-    """A span in all its units: `1 h 30 min`, `12.3 s`."""
+    """A span in all its units: `1 h 30 min`, `12.3 s`, `40 ms`."""
     seconds = span.total_seconds()
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
     if seconds < 60:
         return f"{seconds:.1f}".removesuffix(".0") + " s"
     parts = []

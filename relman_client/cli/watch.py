@@ -1,6 +1,7 @@
 """`relman watch`: what happens to a deployment, as it happens."""
 
 import sys
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -50,7 +51,8 @@ def watch(
 def _line(event: DeploymentEvent) -> str:
     """When, what, and what to know of it."""
     colours = has_colours(sys.stdout)
-    time = to_datetime(event.time).astimezone().strftime("%H:%M:%S")
+    moment = to_datetime(event.time) if event.HasField("time") else datetime.now(UTC)  # a snapshot is of now
+    time = moment.astimezone().strftime("%H:%M:%S")
     is_snapshot = event.type == DeploymentEventType.DEPLOYMENT_EVENT_TYPE_SNAPSHOT
     name = word(event.deployment, "status") if is_snapshot else word(event, "type")
     style = STYLES.get(word(event.stage, "status") if event.HasField("stage") else word(event.deployment, "status"), "")
