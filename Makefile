@@ -41,8 +41,8 @@ run: $(READY) ## Start a server that keeps its data in a local file
 	@$(BIN)/relman-server serve
 
 .PHONY: demo
-demo: $(READY) ## See it work: a release, its deployment, its logs, its metrics
-	@$(BIN)/python scripts/demo.py
+demo: $(READY) ## See it work: this repository as a release, from a draft to production
+	@$(BIN)/python -m scripts.demo
 
 .PHONY: test
 test: $(READY) ## Run the tests (ARGS="-k approvals -x", WORKERS=0 to stay in one process)

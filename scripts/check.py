@@ -17,7 +17,7 @@ CHECKS: dict[str, list[str | Path]] = {
     "import contracts": [BIN / "lint-imports", "--no-logo"],
     "proto: lint, format, compatibility": [sys.executable, "scripts/check_proto.py"],
     "proto: generated code is current": [sys.executable, "scripts/generate.py", "--check"],
-    # "migrations match the models": [sys.executable, "-m", "relman_server.kernel.db.drift"],
+    "migrations match the models": [sys.executable, "-m", "relman_server.kernel.db.drift"],
 }
 
 
