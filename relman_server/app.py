@@ -2,13 +2,13 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 
 import structlog
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, start_http_server
 
 from relman_client.v1 import (
     analytics_pb2,
@@ -136,6 +136,7 @@ class App:
         )
         address = self._bind(rpc)
         await health.look()
+        metrics = self._serve_metrics()
         await rpc.start()
         tasks = [
             asyncio.create_task(work)
@@ -145,6 +146,7 @@ class App:
             yield address
         finally:
             await rpc.stop()
+            metrics()
             for task in tasks:
                 task.cancel()
                 with suppress(asyncio.CancelledError):
@@ -159,6 +161,14 @@ class App:
         tls = Tls(settings.tls_certificate, settings.tls_key) if settings.tls_certificate and settings.tls_key else None
         port = rpc.bind(settings.listen, tls)
         return f"{settings.listen.rpartition(':')[0]}:{port}"
+
+    def _serve_metrics(self) -> Callable[[], None]:
+        """Serve Prometheus, where that is wanted; return what ends it."""
+        if self.settings.metrics_listen is None:
+            return lambda: None
+        host, _, port = self.settings.metrics_listen.rpartition(":")
+        server, _ = start_http_server(int(port), host.strip("[]"), self.registry)
+        return server.shutdown
 
     def _services(self) -> list[Registration]:
         server = Server(
