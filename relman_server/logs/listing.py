@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from relman_server.kernel.db.transaction import Reading
-from relman_server.logs import convert, store
+from relman_server.logs import chunks, convert, store
 from relman_server.logs.cursor import Place, decode_token, encode_token
 from relman_server.logs.inputs import DEFAULT_PAGE, MAX_PAGE, ListLogs
 
@@ -57,7 +57,7 @@ def list_logs(tx: Reading, asked: ListLogs) -> Page:
     place = decode_token(asked, log.position)
     searched = 0
     while place.position < log.position and not page.is_full and searched < SEARCHED_BYTES:
-        batch = store.read(tx, asked.deployment, place.position, log.position, wanted)
+        batch = chunks.read(tx, asked.deployment, place.position, log.position, wanted)
         for chunk in batch.chunks:
             rest = page.take(convert.find(chunk.payload, wanted, place.skip_in(chunk.position)))
             if rest is not None:

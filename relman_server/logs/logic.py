@@ -15,7 +15,7 @@ from relman_server.kernel.errors import (
     Violation,
     wrong_state,
 )
-from relman_server.logs import store
+from relman_server.logs import chunks, store
 from relman_server.logs.inputs import SYSTEM_STREAM, Lines, Opening
 
 
@@ -127,13 +127,13 @@ def append(tx: Transaction, stream: Stream, lines: Lines, quota: int) -> Progres
     if lines.finish and lines.last_sequence < committed:
         raise _finished(stream, committed) if now.finished else _conflict(stream, lines.last_sequence + 1)
 
-    chunks = lines.chunks(stream.name, stream.stage_id, committed) if lines.last_sequence > committed else ()
-    size = sum(chunk.byte_size for chunk in chunks)
-    if chunks and head.byte_size + size > quota:
+    new = lines.chunks(stream.name, stream.stage_id, committed) if lines.last_sequence > committed else ()
+    size = sum(chunk.byte_size for chunk in new)
+    if new and head.byte_size + size > quota:
         raise QuotaReached(f"The log of the deployment is full: it may hold {quota:,} bytes of text.")
     then = Progress(max(lines.last_sequence, committed), now.finished or lines.finish)
     if then != Progress(committed, now.finished):
-        store.add_chunks(tx, stream.deployment_id, stream.id, stream.stage_id, head, chunks)
+        store.add_chunks(tx, stream.deployment_id, stream.id, stream.stage_id, head, new)
         store.update_stream(tx, stream.id, **vars(then), byte_size=now.byte_size + size)
         tx.emit(LogGrew(stream.deployment_id))
     return then
@@ -152,7 +152,7 @@ def _require_adjacent(stream: Stream, now: Record, lines: Lines) -> None:
 
 
 def _require_same(tx: Transaction, stream: Stream, lines: Lines, last: int) -> None:
-    for payload in store.payloads_of(tx, stream.id, lines.first_sequence, last):
+    for payload in chunks.payloads_of(tx, stream.id, lines.first_sequence, last):
         different = lines.first_difference(payload)
         if different is not None:
             raise _conflict(stream, different)
@@ -183,8 +183,8 @@ def note_quota(tx: Transaction, deployment_id: UUID, line: Lines) -> None:
     head = store.lock_head(tx, deployment_id)
     if store.add_stream(tx, deployment_id, None, SYSTEM_STREAM, finished=True):
         stream = store.get_stream(tx, deployment_id, SYSTEM_STREAM)
-        chunks = line.chunks(SYSTEM_STREAM, None, 0)
-        store.add_chunks(tx, deployment_id, stream.id, None, head, chunks)
-        size = sum(chunk.byte_size for chunk in chunks)
+        new = line.chunks(SYSTEM_STREAM, None, 0)
+        store.add_chunks(tx, deployment_id, stream.id, None, head, new)
+        size = sum(chunk.byte_size for chunk in new)
         store.update_stream(tx, stream.id, committed_sequence=1, finished=True, byte_size=size)
         tx.emit(LogGrew(deployment_id))

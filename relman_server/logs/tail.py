@@ -15,7 +15,7 @@ from relman_server.kernel.db import Database
 from relman_server.kernel.db.transaction import Reading, Record
 from relman_server.kernel.streams.bus import Bus
 from relman_server.kernel.streams.delivery import Delivery
-from relman_server.logs import convert, store
+from relman_server.logs import chunks, convert, store
 from relman_server.logs.cursor import BEGINNING, Place, decode_cursor, encode_cursor
 from relman_server.logs.inputs import TailLogs, Wanted
 
@@ -149,7 +149,7 @@ class _Answers:
 
 
 def _next_answers(tx: Reading, deployment_id: UUID, place: Place, head: int, wanted: Wanted) -> _Answers:
-    batch = store.read(tx, deployment_id, place.position, head, wanted)
+    batch = chunks.read(tx, deployment_id, place.position, head, wanted)
     answers = (
         (chunk.position, convert.narrow(chunk.payload, wanted, place.skip_in(chunk.position))) for chunk in batch.chunks
     )
@@ -157,7 +157,7 @@ def _next_answers(tx: Reading, deployment_id: UUID, place: Place, head: int, wan
 
 
 def _first_since(tx: Reading, deployment_id: UUID, head: int, since: Any) -> Place:
-    chunk = store.first_since(tx, deployment_id, head, since)
+    chunk = chunks.first_since(tx, deployment_id, head, since)
     if chunk is None:
         return Place(head)
     return Place(chunk.position - 1, convert.find(chunk.payload, Wanted(since=since))[0].index)
@@ -179,7 +179,7 @@ class _Back:
 
 
 def _look_back(tx: Reading, deployment_id: UUID, before: int, wanted: Wanted, count: int) -> _Back:
-    batch = store.read_back(tx, deployment_id, before, wanted)
+    batch = chunks.read_back(tx, deployment_id, before, wanted)
     for chunk in batch.chunks:
         found = convert.find(chunk.payload, wanted)
         if len(found) >= count:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Label, Select, func, or_, select
+from sqlalchemy import BindParameter, ColumnElement, Label, Select, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, aliased
 
 from relman_server.kernel.db.transaction import Reading, Record, Transaction
@@ -29,13 +29,13 @@ def named(reference: str) -> ColumnElement[bool]:
     return Team.id == team_id if team_id is not None else Team.name == reference
 
 
-def caller_role(user_id: UUID, team_id: InstrumentedAttribute[Any]) -> Label[Any]:
+def caller_role(user_id: UUID | BindParameter[UUID], team_id: InstrumentedAttribute[Any]) -> Label[Any]:
     """Return the column `caller_role`: what a user may do in the team of a row; NULL for who is not in it.
 
     A resource above selects it beside its own columns, so that a row and the right to it come in one statement.
 
     Args:
-        user_id: Whose role.
+        user_id: Whose role, or the parameter that says it.
         team_id: The row's column that says which team; may be NULL.
     """
     member = aliased(TeamMember)

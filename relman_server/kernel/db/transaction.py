@@ -1,6 +1,6 @@
 """What logic and stores are given: a transaction, with the time, the caller and the means to read and change rows."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
@@ -23,6 +23,10 @@ Record = Row[Any]
 """A row of a select: columns are attributes. Which ones, the store function that returns it says."""
 
 
+Parameters = Mapping[str, Any] | Sequence[Mapping[str, Any]]
+"""Values of a statement's bind parameters. Hot statements are built once, and only these differ from call to call."""
+
+
 class Reading:
     """A look at the database: one connection, for the duration of one function.
 
@@ -32,7 +36,7 @@ class Reading:
         engine: "sqlite" or "postgresql".
     """
 
-    def __init__(self, execute: Callable[[Executable], Any], call: Call, now: datetime, engine: str) -> None:
+    def __init__(self, execute: Callable[..., Any], call: Call, now: datetime, engine: str) -> None:
         self._execute = execute
         self.call = call
         self.now = now
@@ -43,17 +47,17 @@ class Reading:
         """Who calls; raises Unauthenticated when nobody is known."""
         return self.call.caller
 
-    def rows(self, statement: Executable) -> Sequence[Record]:
+    def rows(self, statement: Executable, parameters: Parameters | None = None) -> Sequence[Record]:
         """Return all rows."""
-        return self._execute(statement).all()  # type: ignore[no-any-return]  # of a Result, whatever executes
+        return self._execute(statement, parameters).all()  # type: ignore[no-any-return]  # of a Result, whatever executes
 
-    def row(self, statement: Executable) -> Record | None:
+    def row(self, statement: Executable, parameters: Parameters | None = None) -> Record | None:
         """Return the only row, or None."""
-        return self._execute(statement).one_or_none()  # type: ignore[no-any-return]  # as above
+        return self._execute(statement, parameters).one_or_none()  # type: ignore[no-any-return]  # as above
 
-    def scalar(self, statement: Executable) -> Any:
+    def scalar(self, statement: Executable, parameters: Parameters | None = None) -> Any:
         """Return the first column of the first row, or None."""
-        return self._execute(statement).scalar()
+        return self._execute(statement, parameters).scalar()
 
 
 class Transaction(Reading):
@@ -106,9 +110,9 @@ class Transaction(Reading):
         """Return the rows of a select of a model, for changing."""
         return self._session.scalars(statement).all()
 
-    def execute(self, statement: Executable) -> CursorResult[Any]:
+    def execute(self, statement: Executable, parameters: Parameters | None = None) -> CursorResult[Any]:
         """Run a bulk insert, update or delete."""
-        return self._session.execute(statement)  # type: ignore[return-value]  # of DML it is a CursorResult
+        return self._session.execute(statement, parameters)  # type: ignore[return-value]  # of DML it is a CursorResult
 
     def match_etag(self, entity: Resource, expected: str | None) -> None:
         """Raise Aborted STALE_ETAG when an etag is given and is not the row's."""
