@@ -2,8 +2,10 @@
 
 import shutil
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -69,13 +71,13 @@ def engine_name(request: pytest.FixtureRequest) -> str:
     return name
 
 
-@pytest.fixture
-def database_url(engine_name: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A migrated, empty database of the test's own."""
+@contextmanager
+def empty_database(engine_name: str, request: pytest.FixtureRequest, folder: Path) -> Iterator[str]:
+    """Make a migrated, empty database that lasts as long as the block."""
     if engine_name == "sqlite":
         template: Path = request.getfixturevalue("sqlite_template")
-        shutil.copy(template, tmp_path / "relman.db")
-        yield f"sqlite:///{tmp_path / 'relman.db'}"
+        shutil.copy(template, folder / "relman.db")
+        yield f"sqlite:///{folder / 'relman.db'}"
         return
     postgres: Postgres = request.getfixturevalue("postgres")
     name = postgres.create_database(template=request.getfixturevalue("postgres_template"))
@@ -84,21 +86,23 @@ def database_url(engine_name: str, request: pytest.FixtureRequest, tmp_path: Pat
 
 
 @pytest.fixture
+def database_url(engine_name: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A migrated, empty database of the test's own."""
+    with empty_database(engine_name, request, tmp_path) as url:
+        yield url
+
+
+@pytest.fixture
 def clock() -> MovableClock:
     """The server's clock."""
     return MovableClock()
 
 
-@pytest.fixture
-async def server(database_url: str, clock: MovableClock, tmp_path: Path) -> AsyncIterator[RunningServer]:
-    """A server with an admin and nothing else."""
+@asynccontextmanager
+async def serving(database_url: str, data_dir: Path, clock: MovableClock, **more: Any) -> AsyncIterator[RunningServer]:
+    """Serve, with an admin and nothing else, while the block runs; `more` are settings."""
     chosen = settings.build(
-        {
-            "listen": "127.0.0.1:0",
-            "data_dir": tmp_path / "data",
-            "database_url": database_url,
-            "database_connections": 4,
-        }
+        {"listen": "127.0.0.1:0", "data_dir": data_dir, "database_url": database_url, "database_connections": 4} | more
     )
     app = App(chosen, clock)
     try:
@@ -108,6 +112,24 @@ async def server(database_url: str, clock: MovableClock, tmp_path: Path) -> Asyn
             yield running
     finally:
         app.close()
+
+
+@pytest.fixture
+async def server(database_url: str, clock: MovableClock, tmp_path: Path) -> AsyncIterator[RunningServer]:
+    """A server with an admin and nothing else."""
+    async with serving(database_url, tmp_path / "data", clock) as running:
+        yield running
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+async def shared_server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[RunningServer]:
+    """A server for a whole file of tests that need no state of their own, once on each engine."""
+    folder = tmp_path_factory.mktemp("shared")
+    with empty_database(request.param, request, folder) as url:
+        async with serving(url, folder / "data", MovableClock()) as running:
+            yield running
 
 
 @pytest.fixture
