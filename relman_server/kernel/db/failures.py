@@ -1,12 +1,16 @@
 """What went wrong in the database, said in relman's own words; the driver's words go to the log only."""
 
 import sqlite3
+import sys
+from typing import TYPE_CHECKING, TypeGuard
 
-import psycopg
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from relman_server.kernel.errors import Aborted, RelmanError, Unavailable
+
+if TYPE_CHECKING:
+    import psycopg
 
 RETRIED = {"40001", "40P01"}  # serialization failure, deadlock
 _READ_ONLY = {"25006", "53100", "53200"}  # read-only transaction, disk full, out of memory
@@ -17,7 +21,13 @@ _SQLITE_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 def retryable(error: DBAPIError) -> bool:
     """Whether the same function may well succeed when run again at once."""
-    return isinstance(error.orig, psycopg.Error) and error.orig.sqlstate in RETRIED
+    return _is_postgres(error.orig) and error.orig.sqlstate in RETRIED
+
+
+def _is_postgres(error: object) -> "TypeGuard[psycopg.Error]":
+    """Whether the driver of PostgreSQL raised it; an embedded server never loads that, and saves 12 MiB."""
+    driver = sys.modules.get("psycopg")
+    return driver is not None and isinstance(error, driver.Error)
 
 
 def translate(error: Exception) -> RelmanError | None:
@@ -25,14 +35,14 @@ def translate(error: Exception) -> RelmanError | None:
     if isinstance(error, PoolTimeout):
         return Unavailable("The database is busy; try again in a moment.")
     cause = error.orig if isinstance(error, DBAPIError) else error
-    if isinstance(cause, psycopg.Error):
-        return _postgres(cause)
+    if _is_postgres(cause):
+        return _postgres(cause, operational=isinstance(error, OperationalError | InterfaceError))
     if isinstance(cause, sqlite3.Error):
         return _sqlite(cause)
     return None
 
 
-def _postgres(error: psycopg.Error) -> RelmanError | None:
+def _postgres(error: "psycopg.Error", *, operational: bool) -> RelmanError | None:
     state = error.sqlstate
     if state in RETRIED:
         return Aborted("Too many changed the same thing at once; repeat the call.")
@@ -41,13 +51,9 @@ def _postgres(error: psycopg.Error) -> RelmanError | None:
     if state in _BUSY:
         return Unavailable("The database is busy; nothing was changed. Try again in a moment.")
     # 08: connection, 53: resources, 57P: the server is going down or starting. None: it does not answer at all.
-    if state is None or state[:2] in {"08", "53"} or state.startswith("57P"):
-        return Unavailable("The database does not answer; try again in a moment.") if _operational(error) else None
+    if operational and (state is None or state[:2] in {"08", "53"} or state.startswith("57P")):
+        return Unavailable("The database does not answer; try again in a moment.")
     return None
-
-
-def _operational(error: psycopg.Error) -> bool:
-    return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
 
 
 def _sqlite(error: sqlite3.Error) -> RelmanError | None:
