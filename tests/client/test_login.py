@@ -1,4 +1,4 @@
-"""Logins that expire: the server's clock is moved. It runs in the tests' loop, so blocking calls are made in threads."""
+"""Logins that expire: the server's clock is moved. It runs in the tests' loop, so what blocks is done in threads."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
