@@ -7,6 +7,7 @@ from sqlalchemy import ColumnElement
 
 from relman_server.catalog.logic import ServiceChanged
 from relman_server.deployments import gates, store
+from relman_server.deployments.facts import facts_of
 from relman_server.deployments.history import record
 from relman_server.deployments.model import Deployment, DeploymentStatus, EventType
 from relman_server.environments.logic import EnvironmentChanged
@@ -19,7 +20,7 @@ def look_again(tx: Transaction, deployment: Deployment) -> tuple[list[gates.Bloc
 
     Returns the closed gates, and the deployment as it is now when it changed.
     """
-    blockers = gates.evaluate(store.facts_of(tx, deployment.id), tx.now)
+    blockers = gates.evaluate(facts_of(tx, deployment.id), tx.now)
     stored = [blocker.stored() for blocker in blockers]
     status = DeploymentStatus.PENDING if blockers else DeploymentStatus.READY
     if deployment.status == status and deployment.blockers == stored:

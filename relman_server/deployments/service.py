@@ -7,7 +7,7 @@ from google.protobuf.empty_pb2 import Empty
 
 from relman_client.v1 import deployment_pb2 as pb
 from relman_client.v1 import deployment_pb2_grpc, release_pb2, stage_pb2, stage_pb2_grpc
-from relman_server.deployments import convert, logic, stages, store
+from relman_server.deployments import convert, creation, logic, stage_store, stages, store
 from relman_server.deployments.inputs import View
 from relman_server.deployments.watch import watch
 from relman_server.kernel.db import Database, Reading
@@ -29,21 +29,21 @@ class DeploymentService(deployment_pb2_grpc.DeploymentServiceServicer):
     async def CreateDeployment(self, request: pb.CreateDeploymentRequest, context: Context) -> pb.Deployment:
         new = convert.new_deployment(request)
         return await self._db.write(
-            logic.create_deployment, new, into=convert.deployment, dry_run=request.validate_only
+            creation.create_deployment, new, into=convert.deployment, dry_run=request.validate_only
         )
 
     async def deploy_release(self, request: release_pb2.DeployReleaseRequest) -> pb.Deployment:
         """Serve ReleaseService.DeployRelease."""
         new = convert.deploy_release(request)
         return await self._db.write(
-            logic.create_deployment, new, into=convert.deployment, dry_run=request.validate_only
+            creation.create_deployment, new, into=convert.deployment, dry_run=request.validate_only
         )
 
     async def promote_release(self, request: release_pb2.PromoteReleaseRequest) -> pb.Deployment:
         """Serve ReleaseService.PromoteRelease."""
         wanted = convert.promotion(request)
         return await self._db.write(
-            logic.promote_release, wanted, into=convert.deployment, dry_run=request.validate_only
+            creation.promote_release, wanted, into=convert.deployment, dry_run=request.validate_only
         )
 
     async def GetDeployment(self, request: pb.GetDeploymentRequest, context: Context) -> pb.Deployment:
@@ -65,7 +65,7 @@ class DeploymentService(deployment_pb2_grpc.DeploymentServiceServicer):
     async def GetDeploymentStages(
         self, request: pb.GetDeploymentStagesRequest, context: Context
     ) -> pb.GetDeploymentStagesResponse:
-        return await self._db.read(store.get_stages, request.deployment, into=convert.all_stages)
+        return await self._db.read(stage_store.get_stages, request.deployment, into=convert.all_stages)
 
     async def CheckDeployment(self, request: pb.CheckDeploymentRequest, context: Context) -> pb.DeploymentCheck:
         return await self._db.read(logic.check_deployment, convert.question(request), into=convert.check)
@@ -88,7 +88,7 @@ class DeploymentService(deployment_pb2_grpc.DeploymentServiceServicer):
         return await self._db.write(logic.cancel_deployment, convert.cancellation(request), into=convert.deployment)
 
     async def RetryDeployment(self, request: pb.RetryDeploymentRequest, context: Context) -> pb.Deployment:
-        return await self._db.write(logic.retry_deployment, request.deployment, into=convert.deployment)
+        return await self._db.write(creation.retry_deployment, request.deployment, into=convert.deployment)
 
     async def ListDeploymentEvents(
         self, request: pb.ListDeploymentEventsRequest, context: Context
@@ -116,7 +116,7 @@ class DeploymentService(deployment_pb2_grpc.DeploymentServiceServicer):
 
 def _with_stages(tx: Reading, reference: str) -> tuple[Record, Sequence[Record]]:
     found = store.get_deployment(tx, reference)
-    return found, store.stages_of(tx, found.id)
+    return found, stage_store.stages_of(tx, found.id)
 
 
 class StageService(stage_pb2_grpc.StageServiceServicer):
@@ -129,10 +129,10 @@ class StageService(stage_pb2_grpc.StageServiceServicer):
         return await self._db.write(stages.create_stage, convert.new_stage(request), into=convert.stage)
 
     async def GetStage(self, request: stage_pb2.GetStageRequest, context: Context) -> stage_pb2.PipelineStage:
-        return await self._db.read(store.get_stage, request.stage, into=convert.stage)
+        return await self._db.read(stage_store.get_stage, request.stage, into=convert.stage)
 
     async def ListStages(self, request: stage_pb2.ListStagesRequest, context: Context) -> stage_pb2.ListStagesResponse:
-        return await self._db.read(store.list_stages, convert.list_stages(request), into=convert.stages)
+        return await self._db.read(stage_store.list_stages, convert.list_stages(request), into=convert.stages)
 
     async def UpdateStage(self, request: stage_pb2.UpdateStageRequest, context: Context) -> stage_pb2.PipelineStage:
         return await self._db.write(stages.update_stage, convert.stage_change(request), into=convert.stage)

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from relman_server.catalog import logic as catalog
-from relman_server.deployments import store
+from relman_server.deployments import stage_store, store
+from relman_server.deployments.creation import new_stage
 from relman_server.deployments.history import record
 from relman_server.deployments.inputs import (
     NewStage,
@@ -14,7 +15,7 @@ from relman_server.deployments.inputs import (
     StageSpec,
     StageStep,
 )
-from relman_server.deployments.logic import new_stage, require_lease
+from relman_server.deployments.logic import require_lease
 from relman_server.deployments.model import (
     ENDED,
     PASSED,
@@ -39,7 +40,7 @@ def create_stage(tx: Transaction, new: NewStage) -> Record:
     deployment: Deployment = found.Deployment
     if deployment.status in ENDED:
         raise _wrong_deployment(deployment, "has ended")
-    stages = store.lock_stages(tx, deployment.id)
+    stages = stage_store.lock_stages(tx, deployment.id)
     order = new.order or max((stage.order for stage in stages), default=0) + 1
     _require_not_passed_by(deployment, order, stages)
     stage = new_stage(deployment.id, StageSpec(name=new.name, timeout_seconds=new.timeout_seconds), order)
@@ -105,7 +106,7 @@ def complete_stage(tx: Transaction, completion: StageCompletion) -> Record:
     require_lease(completion.lease)
     if stage.status == completion.outcome:
         tx.audit("stage.complete", stage, repeated=True)
-        return store.get_stage(tx, str(stage.id))
+        return stage_store.get_stage(tx, str(stage.id))
     tx.match_etag(stage, completion.etag)
     _require_running(stage)
     stage.status = StageStatus(completion.outcome)
@@ -167,10 +168,10 @@ def retry_stage(tx: Transaction, step: StageStep) -> Record:
 
 def _lock(tx: Transaction, reference: str, etag: str = "") -> tuple[Deployment, Stage, Sequence[Stage]]:
     """Return a stage for changing, its deployment, locked, and all stages of that."""
-    place = store.stage_place(tx, reference)
+    place = stage_store.stage_place(tx, reference)
     found = store.lock_deployment(tx, place.deployment_id)
     catalog.require_team(tx.caller, found)
-    stages = store.lock_stages(tx, place.deployment_id)
+    stages = stage_store.lock_stages(tx, place.deployment_id)
     stage = next(stage for stage in stages if stage.id == place.id)
     tx.match_etag(stage, etag)
     return found.Deployment, stage, stages
@@ -187,7 +188,7 @@ def _done(
 ) -> Record:
     record(tx, deployment, event, message, stage)
     tx.audit(action, stage, reason=reason)
-    return store.get_stage(tx, str(stage.id))
+    return stage_store.get_stage(tx, str(stage.id))
 
 
 def _require_in_progress(deployment: Deployment) -> None:

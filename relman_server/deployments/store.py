@@ -1,17 +1,16 @@
-"""Queries of deployments, their stages and events."""
+"""Queries of deployments and their events."""
 
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, func, select
 from sqlalchemy.orm import aliased
 
 from relman_server.catalog import store as catalog
 from relman_server.catalog.model import Service
-from relman_server.deployments.gates import Facts
-from relman_server.deployments.inputs import ListDeployments, ListEvents, ListStages
-from relman_server.deployments.model import WAITING, Deployment, DeploymentEvent, DeploymentStatus, Stage
+from relman_server.deployments.inputs import ListDeployments, ListEvents
+from relman_server.deployments.model import WAITING, Deployment, DeploymentEvent, DeploymentStatus
 from relman_server.environments import store as environments
 from relman_server.environments.model import Environment
 from relman_server.kernel.db.transaction import Reading, Record, Transaction
@@ -21,7 +20,6 @@ from relman_server.kernel.paging import Listed, Ordering, paginate
 from relman_server.releases import store as releases
 from relman_server.releases.model import Release
 from relman_server.teams import store as teams
-from relman_server.users.model import User
 
 _ORDERING = Ordering(
     {
@@ -36,7 +34,6 @@ _ORDERING = Ordering(
 _EVENT_ORDERING = Ordering(
     {"revision": DeploymentEvent.revision}, default="revision", tie=DeploymentEvent.deployment_id
 )
-_STAGE_ORDERING = Ordering({"order": Stage.order}, default="order", tie=Stage.id)
 
 
 def deployment_id(reference: str) -> UUID:
@@ -128,83 +125,6 @@ def _require_filters(tx: Reading, wanted: ListDeployments) -> None:
         catalog.get_service(tx, wanted.service)
     if wanted.environment:
         environments.get_environment(tx, wanted.environment)
-
-
-def facts_of(tx: Reading, deployment: UUID) -> Facts:
-    """Return what the decision about a deployment depends on, in one statement."""
-    ahead = aliased(Deployment)
-    before = or_(
-        ahead.created_at < Deployment.created_at,
-        and_(ahead.created_at == Deployment.created_at, ahead.id < Deployment.id),
-    )
-    row = tx.row(
-        _facts(_in_front(ahead, Deployment.service_id, Deployment.environment_id, before))
-        .select_from(Deployment)
-        .join(Release, Release.id == Deployment.release_id)
-        .join(Service, Service.id == Deployment.service_id)
-        .join(Environment, Environment.id == Deployment.environment_id)
-        .outerjoin(User, User.id == Environment.locked_by)
-        .where(Deployment.id == deployment)
-    )
-    assert row is not None
-    return Facts(**row._mapping)
-
-
-def facts_if_created(tx: Reading, release: str, environment: str) -> Facts:
-    """Return what the decision about a deployment made now would depend on; raises NotFound."""
-    ahead = aliased(Deployment)
-    row = tx.row(
-        _facts(_in_front(ahead, Release.service_id, Environment.id, None))
-        .select_from(Release)
-        .join(Service, Service.id == Release.service_id)
-        .join(Environment, environments.named(environment))
-        .outerjoin(User, User.id == Environment.locked_by)
-        .where(releases.named(release))
-    )
-    if row is None:
-        releases.get_release(tx, release)
-        environments.get_environment(tx, environment)
-        raise NotFound("release", release)
-    return Facts(**row._mapping)
-
-
-def _in_front(ahead: Any, service: Any, environment: Any, before: ColumnElement[bool] | None) -> Any:  # SQL expressions
-    """Select the head of the queue before a deployment: the one in progress, else the oldest that waits."""
-    waiting = ahead.status.in_(WAITING) if before is None else and_(ahead.status.in_(WAITING), before)
-    return (
-        select(ahead.id)
-        .where(
-            ahead.service_id == service,
-            ahead.environment_id == environment,
-            or_(ahead.status == DeploymentStatus.IN_PROGRESS, waiting),
-        )
-        # Text orders IN_PROGRESS before PENDING and READY.
-        .order_by((ahead.status == DeploymentStatus.IN_PROGRESS).desc(), ahead.created_at, ahead.id)
-        .limit(1)
-        .scalar_subquery()
-    )
-
-
-def _facts(in_front: Any) -> Select[Any]:  # an SQL expression
-    columns: list[Any] = [
-        Release.id.label("release_id"),
-        (Service.name + "@" + Release.version).label("release_name"),
-        Release.status.label("release_status"),
-        Release.quarantine_reason,
-        Release.quarantined_at,
-        Service.id.label("service_id"),
-        Service.name.label("service_name"),
-        Service.is_active.label("service_active"),
-        Environment.id.label("environment_id"),
-        Environment.name.label("environment_name"),
-        Environment.is_active.label("environment_active"),
-        Environment.locked_at,
-        Environment.lock_reason,
-        Environment.lock_expires_at,
-        User.username.label("locked_by"),
-        in_front.label("in_front"),
-    ]
-    return select(*columns)
 
 
 def waiting_deployments(tx: Transaction, *conditions: ColumnElement[bool]) -> Sequence[Deployment]:
@@ -309,61 +229,3 @@ def events_after(tx: Reading, deployment: UUID, revision: int, limit: int) -> Se
         .order_by(DeploymentEvent.revision)
         .limit(limit)
     )
-
-
-def stages_of(tx: Reading, deployment: UUID) -> Sequence[Record]:
-    """Return all stages of a deployment in their order."""
-    return tx.rows(
-        select(*Stage.__table__.columns).where(Stage.deployment_id == deployment).order_by(Stage.order, Stage.id)
-    )
-
-
-def lock_stages(tx: Transaction, deployment: UUID) -> Sequence[Stage]:
-    """Return all stages of a deployment in their order, for changing; the deployment must be locked."""
-    return tx.entities(select(Stage).where(Stage.deployment_id == deployment).order_by(Stage.order, Stage.id))
-
-
-def get_stages(tx: Reading, reference: str) -> Sequence[Record]:
-    """Return all stages of a deployment in their order; raises NotFound for an unknown deployment."""
-    found = stages_of(tx, deployment_id(reference))
-    if not found:
-        get_deployment(tx, reference)
-    return found
-
-
-def list_stages(tx: Reading, wanted: ListStages) -> Listed:
-    """Return a page of a deployment's stages; raises NotFound for an unknown deployment."""
-    statement = select(*Stage.__table__.columns).where(Stage.deployment_id == deployment_id(wanted.deployment))
-    if wanted.status:
-        statement = statement.where(Stage.status == wanted.status)
-    listed = paginate(tx, statement, _STAGE_ORDERING, wanted)
-    if not listed.rows:
-        get_deployment(tx, wanted.deployment)
-    return listed
-
-
-def _named_stage(reference: str) -> ColumnElement[bool]:
-    stage_id = parse_id(reference)
-    if stage_id is not None:
-        return Stage.id == stage_id
-    deployment, _, name = reference.partition("/")
-    found = parse_id(deployment)
-    if found is None or not name:
-        raise InvalidInput(Violation("stage", "must be the id of a stage, or `deployment-id/stage-name`"))
-    return and_(Stage.deployment_id == found, Stage.name == name)
-
-
-def get_stage(tx: Reading, reference: str) -> Record:
-    """Return a stage; raises NotFound."""
-    found = tx.row(select(*Stage.__table__.columns).where(_named_stage(reference)))
-    if found is None:
-        raise NotFound("stage", reference)
-    return found
-
-
-def stage_place(tx: Reading, reference: str) -> Record:
-    """Return id and deployment_id of a stage; raises NotFound."""
-    found = tx.row(select(Stage.id, Stage.deployment_id).where(_named_stage(reference)))
-    if found is None:
-        raise NotFound("stage", reference)
-    return found

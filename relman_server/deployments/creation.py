@@ -1,0 +1,183 @@
+"""How deployments come to be: created, promoted, tried again."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from relman_server.catalog import logic as catalog
+from relman_server.deployments import gates, queue, store
+from relman_server.deployments.facts import facts_if_created, facts_of
+from relman_server.deployments.history import record
+from relman_server.deployments.inputs import NewDeployment, Promotion, StageSpec
+from relman_server.deployments.logic import cancel, lock, wrong
+from relman_server.deployments.model import Deployment, DeploymentKind, DeploymentStatus, EventType, Stage, StageStatus
+from relman_server.deployments.stage_store import stages_of
+from relman_server.kernel.db.transaction import Reading, Record, Transaction
+from relman_server.kernel.errors import InvalidInput, Violation, wrong_state
+from relman_server.releases import store as release_store
+
+
+def create_deployment(tx: Transaction, new: NewDeployment) -> Record:
+    """Record a deployment of a release into an environment, and decide whether it may start.
+
+    Raises NotFound for an unknown release or environment, PermissionDenied for someone outside the service's team, and
+    InvalidInput for a `remediates` that is no deployment of the service.
+    """
+    facts = facts_if_created(tx, new.release, new.environment)
+    _require_team(tx, facts.service_id)
+    if new.remediates is not None:
+        _require_remediable(tx, new.remediates, facts.service_id)
+    return _create(
+        tx,
+        "deployment.create",
+        facts,
+        kind=new.kind,
+        remediates=new.remediates,
+        labels=new.labels,
+        stages=new.stages,
+        supersede=new.supersede,
+        hotfix_reason=new.hotfix_reason,
+    )
+
+
+def promote_release(tx: Transaction, wanted: Promotion) -> Record:
+    """Record a deployment of a release into the environment that promotes from where it succeeded last.
+
+    Raises NotFound, PermissionDenied, FailedPrecondition when there is no such environment, and InvalidInput when there
+    are several and none of them is named.
+    """
+    release = release_store.release_and_role(tx, wanted.release)
+    catalog.require_team(tx.caller, release)
+    target = _next_environment(tx, release, wanted.environment)
+    facts = facts_if_created(tx, str(release.id), target)
+    return _create(
+        tx, "deployment.create", facts, labels=wanted.labels, stages=wanted.stages, supersede=wanted.supersede
+    )
+
+
+def _next_environment(tx: Reading, release: Record, named: str | None) -> str:
+    name = f"{release.service_name}@{release.version}"
+    rows = store.next_environments(tx, release.id)
+    if not rows:
+        raise wrong_state(name, release.status, f"{name} has not succeeded anywhere yet: deploy it first.")
+    source: str = rows[0].source
+    choices: dict[str, str] = {row.name: str(row.id) for row in rows if row.name is not None}
+    if not choices:
+        raise wrong_state(name, release.status, f"{name} succeeded last in {source}, and nothing promotes from there.")
+    if named is None:
+        if len(choices) > 1:
+            every = ", ".join(choices)
+            raise InvalidInput(Violation("environment", f"must say which: {every} promote from {source}"))
+        return next(iter(choices))
+    if named not in choices and named not in choices.values():
+        raise InvalidInput(Violation("environment", f"must promote from {source}, as do {', '.join(choices)}"))
+    return named
+
+
+def retry_deployment(tx: Transaction, reference: str) -> Record:
+    """Record a new deployment of what a failed or cancelled one was of, with the same stages.
+
+    Raises NotFound, PermissionDenied, and FailedPrecondition for one that is not FAILED or CANCELLED.
+    """
+    found, old = lock(tx, reference)
+    if old.status not in {DeploymentStatus.FAILED, DeploymentStatus.CANCELLED}:
+        raise wrong(old, f"Only a failed or cancelled deployment may be tried again; this one is {old.status}.")
+    specs = [StageSpec(name=stage.name, timeout_seconds=stage.timeout_seconds) for stage in stages_of(tx, old.id)]
+    facts = facts_if_created(tx, str(old.release_id), found.environment_name)
+    return _create(
+        tx,
+        "deployment.retry",
+        facts,
+        kind=DeploymentKind.HOTFIX if old.kind == DeploymentKind.HOTFIX else None,
+        remediates=old.remediates,
+        labels=dict(old.labels),
+        stages=specs,
+        hotfix_reason=old.hotfix_reason,
+        retry_of=old.id,
+    )
+
+
+def _create(
+    tx: Transaction,
+    action: str,
+    facts: gates.Facts,
+    *,
+    stages: Sequence[StageSpec],
+    kind: DeploymentKind | None = None,
+    supersede: bool = False,
+    **columns: Any,  # columns of Deployment
+) -> Record:
+    if supersede:
+        _supersede(tx, facts)
+    redeploy = store.running_release(tx, facts.service_id, facts.environment_id) == facts.release_id
+    defaults: dict[str, Any] = {"remediates": None, "hotfix_reason": "", "retry_of": None}
+    deployment = Deployment(
+        release_id=facts.release_id,
+        service_id=facts.service_id,
+        environment_id=facts.environment_id,
+        status=DeploymentStatus.PENDING,
+        kind=DeploymentKind.HOTFIX
+        if kind is DeploymentKind.HOTFIX
+        else DeploymentKind.REDEPLOY
+        if redeploy
+        else DeploymentKind.PLANNED,
+        outcome=None,
+        failure_reason="",
+        production_impacted=False,
+        blockers=[],
+        revision=0,
+        deployed_by=None,
+        deployed_at=None,
+        completed_at=None,
+        rollback_id=None,
+        rolled_back_by=None,
+        created_by=tx.caller.user_id,
+        **defaults | columns,
+    )
+    tx.add(deployment)
+    tx.add_all([new_stage(deployment.id, spec, order) for order, spec in enumerate(stages, start=1)])
+    blockers = gates.evaluate(facts_of(tx, deployment.id), tx.now)
+    deployment.blockers = [blocker.stored() for blocker in blockers]
+    deployment.status = DeploymentStatus.PENDING if blockers else DeploymentStatus.READY
+    created = record(tx, deployment, EventType.CREATED, queue.sentence(blockers))
+    tx.audit(action, deployment, stages=[spec.name for spec in stages])
+    return created
+
+
+def new_stage(deployment_id: UUID, spec: StageSpec, order: int) -> Stage:
+    """Return the row of a stage that was not started."""
+    return Stage(
+        deployment_id=deployment_id,
+        name=spec.name,
+        order=order,
+        status=StageStatus.PENDING,
+        timeout_seconds=spec.timeout_seconds,
+        attempt=1,
+        progress_percent=0,
+        progress_message="",
+        started_at=None,
+        completed_at=None,
+        output="",
+        earlier_attempts=[],
+    )
+
+
+def _supersede(tx: Transaction, facts: gates.Facts) -> None:
+    older = store.waiting_deployments(
+        tx,
+        Deployment.service_id == facts.service_id,
+        Deployment.environment_id == facts.environment_id,
+        Deployment.status == DeploymentStatus.PENDING,
+    )
+    for deployment in older:
+        cancel(tx, deployment, f"Superseded by a deployment of {facts.release_name}.")
+        tx.audit("deployment.cancel", deployment, reason="superseded")
+
+
+def _require_team(tx: Transaction, service_id: UUID) -> None:
+    catalog.require_team(tx.caller, catalog.require_service(tx, str(service_id)))
+
+
+def _require_remediable(tx: Transaction, remediated: UUID, service_id: UUID) -> None:
+    if store.get_deployment_by_id(tx, remediated).service_id != service_id:
+        raise InvalidInput(Violation("remediates", "must be a deployment of the same service"))
