@@ -15,6 +15,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from relman_client.v1 import release_pb2_grpc
+from tests.services.relman import ADMIN_PASSWORD, ServerProcess
 
 ROOT = Path(__file__).parent.parent
 CLIENT_REQUIREMENTS = {"grpcio", "protobuf", "googleapis-common-protos"}
@@ -146,6 +147,35 @@ def test_the_client_works_with_its_three_requirements_alone(client_python: Path)
     assert imported.returncode == 0, imported.stderr
     assert str(client_python.parent.parent) in imported.stdout
     assert "relman_client.v1.release_pb2_grpc" in imported.stdout
+
+
+CALL = """
+import sys
+from relman_client import Client, RelmanError
+from relman_client.v1 import auth_pb2, system_pb2
+
+address, password = sys.argv[1:]
+with Client(address) as client:
+    token = client.auth.Login(auth_pb2.LoginRequest(login="admin", password=password)).access_token
+with Client(address, token=token) as client:
+    print(client.auth.GetCurrentUser(auth_pb2.GetCurrentUserRequest()).username)
+    print(client.system.GetServerInfo(system_pb2.GetServerInfoRequest()).database_engine)
+try:
+    with Client(address) as client:
+        client.auth.GetCurrentUser(auth_pb2.GetCurrentUserRequest())
+except RelmanError as error:
+    print(error.reason)
+"""
+
+
+def test_the_client_calls_a_server_with_its_three_requirements_alone(client_python: Path, tmp_path: Path) -> None:
+    server = ServerProcess(tmp_path / "data").start()
+    try:
+        called = run(client_python, "-I", "-c", CALL, server.address, ADMIN_PASSWORD, cwd=tmp_path)
+    finally:
+        server.kill()
+    assert called.returncode == 0, called.stderr
+    assert called.stdout.split() == ["admin", "sqlite", "TOKEN_MISSING"]
 
 
 def type_check(python: Path, code: str, folder: Path) -> str:
