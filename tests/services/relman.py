@@ -31,6 +31,7 @@ class ServerProcess:
     lines: list[str] = field(default_factory=list)
     logged: list[str] = field(default_factory=list)
     process: subprocess.Popen[str] | None = None
+    _readers: list[threading.Thread] = field(default_factory=list)
 
     def start(self) -> "ServerProcess":
         """Start it and wait until it serves."""
@@ -49,8 +50,12 @@ class ServerProcess:
             text=True,
         )
         serving = threading.Event()
-        threading.Thread(target=self._read_output, args=(self.process, serving), daemon=True).start()
-        threading.Thread(target=self._read_log, args=(self.process,), daemon=True).start()
+        self._readers = [
+            threading.Thread(target=self._read_output, args=(self.process, serving), daemon=True),
+            threading.Thread(target=self._read_log, args=(self.process,), daemon=True),
+        ]
+        for reader in self._readers:
+            reader.start()
         if not serving.wait(START_SECONDS) or self.process.poll() is not None:
             self.kill()
             raise RuntimeError(f"the server did not start: {self.lines} {self.logged}")
@@ -86,5 +91,13 @@ class ServerProcess:
             self.process.send_signal(number)
 
     def wait(self) -> int:
-        """Wait for its end; return its exit status."""
-        return self.process.wait(30) if self.process is not None else 0
+        """Wait for its end, and for the last it said; return its exit status."""
+        if self.process is None:
+            return 0
+        status = self.process.wait(30)
+        for reader in self._readers:
+            reader.join(10)
+        for pipe in (self.process.stdout, self.process.stderr):
+            assert pipe is not None
+            pipe.close()
+        return status
