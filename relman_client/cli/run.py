@@ -133,7 +133,7 @@ class _Job:
     def run(self, command: list[str]) -> int:
         """Run it; answers the exit status."""
         began = time.monotonic()
-        self._write(f"$ {shlex.join(command)}", LogSource.LOG_SOURCE_SYSTEM)
+        self._write(f"$ {_in_a_line(command)}", LogSource.LOG_SOURCE_SYSTEM)
         try:
             status = process.run(command, self._take)
             self._result = _ending(status)
@@ -216,6 +216,12 @@ class _Job:
 def _stream_name(stage: PipelineStage) -> str:
     """A stream of its own for each attempt: the one of an earlier attempt is finished."""
     return f"{stage.name}-attempt-{stage.attempt}" if stage.attempt > 1 else ""
+
+
+def _in_a_line(command: list[str]) -> str:
+    """A command as one would type it, on one line and not too long."""
+    text = shlex.join(command).replace("\n", "\\n")
+    return text if len(text) <= 1_000 else f"{text[:1_000]}..."
 
 
 def _ending(status: int) -> str:
