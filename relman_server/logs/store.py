@@ -175,7 +175,7 @@ def add_stream(
         .values(deployment_id=deployment_id, position=0, entry_count=0, byte_size=0)
         .on_conflict_do_nothing()
     )
-    added = tx.execute(
+    added = tx.scalar(
         add(LogStream)
         .values(
             id=new_id(),
@@ -189,8 +189,9 @@ def add_stream(
             updated_at=tx.now,
         )
         .on_conflict_do_nothing()
+        .returning(LogStream.id)
     )
-    return added.rowcount == 1
+    return added is not None
 
 
 _HEAD = cast("Table", LogHead.__table__)
