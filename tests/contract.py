@@ -171,14 +171,18 @@ def dotted(path: FieldPath) -> str:
 
 
 def set_path(message: Any, path: FieldPath, value: Any) -> None:
-    """Set a field, and what leads to it; of lists and maps the first element."""
+    """Set a field, and what leads to it with all that is required there; of lists and maps the first element."""
     for each in path[:-1]:
-        message = getattr(message, each.name).add() if each.is_repeated else getattr(message, each.name)
+        inner = getattr(message, each.name)
+        message = (inner[0] if inner else inner.add()) if each.is_repeated else inner
+        _require(message)
     last = path[-1]
     if descriptors.is_map(last):
         getattr(message, last.name)["key"] = value
+    elif last.message_type is not None:
+        getattr(message, last.name).CopyFrom(value)
     elif last.is_repeated:
-        getattr(message, last.name).append(value)
+        getattr(message, last.name)[:] = [value]
     else:
         setattr(message, last.name, value)
 
@@ -199,10 +203,13 @@ def _require(message: Any) -> None:
             continue
         if each.message_type is not None:
             inner = getattr(message, each.name)
-            inner = inner.add() if each.is_repeated else inner
+            if each.is_repeated:
+                inner = inner[0] if inner else inner.add()
             inner.SetInParent()
             _require(inner)
         else:
+            if each.is_repeated and getattr(message, each.name):
+                continue
             value: Any = 1
             if each.type == FieldDescriptor.TYPE_STRING:
                 value = UNKNOWN_ID

@@ -21,7 +21,9 @@ def configure(level: str, *, json: bool | None = None) -> None:
         structlog.processors.TimeStamper(fmt="%H:%M:%S" if readable else "iso", utc=not readable),
     ]
     if readable:
-        processors.append(structlog.dev.ConsoleRenderer(pad_event_to=0))
+        # Not structlog's default where rich is installed: that shows local variables, of which some are passwords.
+        plain = structlog.dev.plain_traceback
+        processors.append(structlog.dev.ConsoleRenderer(pad_event_to=0, exception_formatter=plain))
     else:
         processors += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     structlog.configure(

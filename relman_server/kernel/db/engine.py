@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
 
+# hide_parameters throughout: what an unexpected error says is logged, and the values of a statement may be secrets.
 BUSY_SECONDS = 5
 STATEMENT_SECONDS = 30
 LOCK_SECONDS = 10
@@ -17,7 +18,7 @@ def write_engine(url: str | URL, connections: int) -> Engine:
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
         # One writer: SQLite has no more, and waiting for each other inside the process would be busy work.
-        engine = create_engine(parsed, pool_size=1, max_overflow=0, pool_timeout=BUSY_SECONDS)
+        engine = create_engine(parsed, pool_size=1, max_overflow=0, pool_timeout=BUSY_SECONDS, hide_parameters=True)
         _prepare_sqlite(engine)
         event.listen(engine, "begin", _begin_immediate)
         return engine
@@ -29,7 +30,9 @@ def read_engine(url: str | URL, connections: int) -> Engine:
     parsed = make_url(url)
     options: dict[str, Any] = {"isolation_level": "AUTOCOMMIT", "pool_reset_on_return": None}  # engine options
     if parsed.get_backend_name() == "sqlite":
-        engine = create_engine(parsed, pool_size=connections, max_overflow=0, pool_timeout=BUSY_SECONDS, **options)
+        engine = create_engine(
+            parsed, pool_size=connections, max_overflow=0, pool_timeout=BUSY_SECONDS, hide_parameters=True, **options
+        )
         _prepare_sqlite(engine)
         return engine
     return create_engine(parsed, **_postgres_options(connections), **options)
@@ -40,6 +43,7 @@ def _postgres_options(connections: int) -> dict[str, Any]:  # engine options
         "pool_size": connections,
         "max_overflow": 0,
         "pool_timeout": 5,
+        "hide_parameters": True,
         "connect_args": {
             "connect_timeout": 3,
             "application_name": "relman",

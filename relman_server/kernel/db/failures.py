@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING, TypeGuard
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from relman_server.kernel.errors import Aborted, RelmanError, Unavailable
+from relman_server.kernel.errors import Aborted, InvalidInput, RelmanError, Unavailable
 
 if TYPE_CHECKING:
     import psycopg
 
 RETRIED = {"40001", "40P01"}  # serialization failure, deadlock
 _READ_ONLY = {"25006", "53100", "53200"}  # read-only transaction, disk full, out of memory
+# A number too large for its column, a character that the database cannot hold. Inputs should have refused it.
+_UNSTORABLE = {"22003", "22021"}
+# A number too large for its column, a character that the database cannot hold: inputs should have refused it.
+_UNSTORABLE = {"22003", "22021"}
 _BUSY = {"55P03", "57014"}  # lock timeout, statement timeout
 _SQLITE_READ_ONLY = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}
 _SQLITE_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
@@ -46,6 +50,8 @@ def _postgres(error: "psycopg.Error", *, operational: bool) -> RelmanError | Non
     state = error.sqlstate
     if state in RETRIED:
         return Aborted("Too many changed the same thing at once; repeat the call.")
+    if state in _UNSTORABLE:
+        return InvalidInput(message="A value in the request is larger than anything that is stored there.")
     if state in _READ_ONLY:
         return _refuses_writes()
     if state in _BUSY:

@@ -17,9 +17,11 @@ from relman_server.kernel.rpc.request_id import HEADER
 from relman_server.kernel.rpc.writing import duration
 
 DOMAIN = "relman"
-# Metadata beyond 8 KiB is refused by clients, base64 takes a third, and the id and the reason need room too.
-MAX_DETAILS = 4096
-MAX_MESSAGE = 1024
+# Clients refuse more than 8 KiB of metadata: then the caller sees RESOURCE_EXHAUSTED instead of what is wrong. The
+# message travels twice, once percent-encoded (a byte outside ASCII takes three) and once with the details in base64
+# (three bytes take four), so at their largest the two take 7 KiB.
+MAX_DETAILS = 3400
+MAX_MESSAGE = 1000
 
 CODES: dict[type[errors.RelmanError], grpc.StatusCode] = {
     errors.InvalidInput: grpc.StatusCode.INVALID_ARGUMENT,
@@ -67,7 +69,7 @@ async def refuse(call: Call, context: Context, error: errors.RelmanError) -> NoR
     """End the call with the error's status and details."""
     code = next((CODES[kind] for kind in type(error).__mro__ if kind in CODES), grpc.StatusCode.INTERNAL)
     call.status, call.reason = code.name, error.reason
-    message = error.message[:MAX_MESSAGE]
+    message = cut(error.message, MAX_MESSAGE)
     number: int = code.value[0]
     status = Status(code=number, message=message, details=[_pack(detail) for detail in details_of(error)])
     metadata = ((HEADER, call.request_id), ("grpc-status-details-bin", status.SerializeToString()))
@@ -81,7 +83,9 @@ def details_of(error: errors.RelmanError) -> list[Message]:
     if isinstance(error, errors.InvalidInput):
         found.append(_bad_request(error.violations))
     elif isinstance(error, errors.NotFound | errors.AlreadyExists):
-        found.append(details.ResourceInfo(resource_type=error.resource_type, resource_name=error.resource_name[:300]))
+        found.append(
+            details.ResourceInfo(resource_type=error.resource_type, resource_name=cut(error.resource_name, 800))
+        )
     elif isinstance(error, errors.FailedPrecondition):
         found.append(_precondition(error.conditions))
     elif isinstance(error, errors.Unavailable | errors.ResourceExhausted) and error.retry_after is not None:
@@ -91,24 +95,43 @@ def details_of(error: errors.RelmanError) -> list[Message]:
 
 def _bad_request(violations: tuple[errors.Violation, ...]) -> details.BadRequest:
     bad = details.BadRequest()
+    room = MAX_DETAILS
     for index, violation in enumerate(violations):
-        if bad.ByteSize() > MAX_DETAILS:
+        one = details.BadRequest.FieldViolation(
+            field=cut(violation.field, 400), description=cut(violation.description, 800)
+        )
+        room -= one.ByteSize() + 4
+        if room < 0:
             bad.field_violations.add(field="...", description=f"and {len(violations) - index} more")
             break
-        bad.field_violations.add(field=violation.field[:200], description=violation.description[:500])
+        bad.field_violations.append(one)
     return bad
 
 
 def _precondition(conditions: tuple[errors.Condition, ...]) -> details.PreconditionFailure:
     failure = details.PreconditionFailure()
+    room = MAX_DETAILS
     for index, condition in enumerate(conditions):
-        if failure.ByteSize() > MAX_DETAILS:
+        one = details.PreconditionFailure.Violation(
+            type=condition.type, subject=cut(condition.subject, 400), description=cut(condition.description, 800)
+        )
+        room -= one.ByteSize() + 4
+        if room < 0:
             failure.violations.add(type="MORE", description=f"and {len(conditions) - index} more")
             break
-        failure.violations.add(
-            type=condition.type, subject=condition.subject[:300], description=condition.description[:500]
-        )
+        failure.violations.append(one)
     return failure
+
+
+def cut(text: str, room: int) -> str:
+    """Return as much of the text as has room when every byte outside ASCII takes three, as in `grpc-message`."""
+    if len(text) * 12 <= room:
+        return text
+    for index, letter in enumerate(text):
+        room -= 1 if letter.isascii() and letter != "%" and letter.isprintable() else 3 * len(letter.encode())
+        if room < 0:
+            return f"{text[: max(index - 3, 0)]}..."
+    return text
 
 
 def _pack(message: Message) -> AnyMessage:
