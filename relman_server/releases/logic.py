@@ -7,7 +7,14 @@ from uuid import UUID
 
 from relman_server.catalog import logic as catalog
 from relman_server.kernel.db.transaction import Reading, Record, Transaction
-from relman_server.kernel.errors import AlreadyExists, FailedPrecondition, InvalidInput, Violation, wrong_state
+from relman_server.kernel.errors import (
+    AlreadyExists,
+    Condition,
+    FailedPrecondition,
+    InvalidInput,
+    Violation,
+    wrong_state,
+)
 from relman_server.releases import store
 from relman_server.releases.inputs import Abandonment, History, Hold, NewRelease, ReleaseChange, ReleasedChange
 from relman_server.releases.model import Chain, Release, ReleaseStatus
@@ -70,8 +77,12 @@ def update_release(tx: Transaction, change: ReleaseChange) -> Record:
     if "previous_release" in wanted:
         name = wanted.pop("previous_release")
         previous = _previous(tx, name, release.service_id) if name else None
-        if previous == release.id:
-            raise InvalidInput(Violation("previous_release", "must be another release"))
+        if previous is not None and store.leads_to(tx, previous, release.id):
+            raise InvalidInput(
+                Violation(
+                    "previous_release", f"would lead in a circle: it comes after {found.service_name}@{release.version}"
+                )
+            )
         wanted["previous_release_id"] = previous
     for name, value in wanted.items():
         setattr(release, name, value)
@@ -89,8 +100,10 @@ def delete_release(tx: Transaction, reference: str, etag: str) -> None:
     found, release = _lock(tx, reference, etag)
     if release.status != ReleaseStatus.DRAFT:
         raise _wrong(found, release, f"Only a draft may be deleted; this release is {release.status}. Abandon it.")
-    in_use = "Deployments or later releases refer to this draft; it cannot be deleted."
-    tx.delete(release, conflict=FailedPrecondition(in_use, reason="IN_USE"))
+    name = f"{found.service_name}@{release.version}"
+    used = Condition("IN_USE", name, "delete what refers to it, or abandon it")
+    message = f"{name} has deployments, or is the previous release of others."
+    tx.delete(release, conflict=FailedPrecondition(message, used, reason="IN_USE"))
     tx.audit("release.delete", release)
 
 
@@ -152,9 +165,19 @@ def clear_quarantine(tx: Transaction, hold: Hold) -> Record:
 def history(tx: Reading, wanted: History, deployments_of: DeploymentsOf) -> Chain:
     """Return the chain of releases before one, with where each was deployed; raises NotFound."""
     start = store.get_release(tx, wanted.release)
-    found = store.chain(tx, start.id, wanted.depth)
+    found = _until_it_repeats(store.chain(tx, start.id, wanted.depth))
     releases = found[: wanted.depth]
     return Chain(releases, deployments_of(tx, [row.id for row in releases]), len(found) > len(releases))
+
+
+def _until_it_repeats(chain: Sequence[Record]) -> Sequence[Record]:
+    """Return the chain up to where it comes back to itself, which only a damaged database lets it."""
+    seen: set[UUID] = set()
+    for place, row in enumerate(chain):
+        if row.id in seen:
+            return chain[:place]
+        seen.add(row.id)
+    return chain
 
 
 def deployed_to_production(tx: Transaction, release_id: UUID, *, succeeded: bool) -> None:

@@ -125,3 +125,12 @@ def chain(tx: Reading, start: UUID, depth: int) -> Sequence[Record]:
     return tx.rows(
         _releases().add_columns(link.c.depth).join(link, link.c.id == Release.id).order_by(link.c.depth.asc())
     )
+
+
+def leads_to(tx: Reading, start: UUID, target: UUID) -> bool:
+    """Return whether a release is another, or has it among those before it."""
+    link = select(Release.id, Release.previous_release_id).where(Release.id == start).cte("link", recursive=True)
+    before = aliased(Release)
+    # UNION, not UNION ALL: a row that was found before leads nowhere new, so a circle ends.
+    link = link.union(select(before.id, before.previous_release_id).join(link, before.id == link.c.previous_release_id))
+    return tx.scalar(select(link.c.id).where(link.c.id == target).limit(1)) is not None
