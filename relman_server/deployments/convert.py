@@ -97,14 +97,14 @@ event = writer(
 events = page_writer(pb.ListDeploymentEventsResponse, "events", event)
 
 
-def snapshot(row: Record) -> pb.DeploymentEvent:
-    """Write the state now, as a watch begins with."""
+def snapshot(row: Record, seen: int) -> pb.DeploymentEvent:
+    """Write the state now, as a watch begins with that goes on after the revision `seen`."""
     return pb.DeploymentEvent(
         deployment_id=str(row.id),
         revision=row.revision,
         type=pb.DEPLOYMENT_EVENT_TYPE_SNAPSHOT,
         deployment=deployment(row),
-        cursor=str(row.revision),
+        cursor=str(seen),
     )
 
 

@@ -6,14 +6,15 @@ from uuid import UUID
 
 from relman_server.catalog import logic as catalog
 from relman_server.deployments import gates, queue, store
-from relman_server.deployments.facts import facts_if_created, facts_of
+from relman_server.deployments.facts import facts_of, lock_facts
 from relman_server.deployments.history import record
 from relman_server.deployments.inputs import NewDeployment, Promotion, StageSpec
-from relman_server.deployments.logic import cancel, lock, wrong
+from relman_server.deployments.logic import cancel, lock, ordinary_kind, wrong
 from relman_server.deployments.model import Deployment, DeploymentKind, DeploymentStatus, EventType, Stage, StageStatus
 from relman_server.deployments.stage_store import stages_of
+from relman_server.environments import store as environments
 from relman_server.kernel.db.transaction import Reading, Record, Transaction
-from relman_server.kernel.errors import InvalidInput, Violation, wrong_state
+from relman_server.kernel.errors import Aborted, InvalidInput, Violation, wrong_state
 from relman_server.releases import store as release_store
 
 
@@ -23,8 +24,9 @@ def create_deployment(tx: Transaction, new: NewDeployment) -> Record:
     Raises NotFound for an unknown release or environment, PermissionDenied for someone outside the service's team, and
     InvalidInput for a `remediates` that is no deployment of the service.
     """
-    facts = facts_if_created(tx, new.release, new.environment)
-    _require_team(tx, facts.service_id)
+    release = release_store.release_and_role(tx, new.release)
+    catalog.require_team(tx.caller, release)
+    facts = lock_facts(tx, str(release.id), new.environment)
     if new.remediates is not None:
         _require_remediable(tx, new.remediates, facts.service_id)
     return _create(
@@ -49,29 +51,32 @@ def promote_release(tx: Transaction, wanted: Promotion) -> Record:
     release = release_store.release_and_role(tx, wanted.release)
     catalog.require_team(tx.caller, release)
     target = _next_environment(tx, release, wanted.environment)
-    facts = facts_if_created(tx, str(release.id), target)
+    facts = lock_facts(tx, str(release.id), str(target))
     return _create(
         tx, "deployment.create", facts, labels=wanted.labels, stages=wanted.stages, supersede=wanted.supersede
     )
 
 
-def _next_environment(tx: Reading, release: Record, named: str | None) -> str:
+def _next_environment(tx: Reading, release: Record, named: str | None) -> UUID:
+    wanted = environments.environment_id(tx, named) if named else None
     name = f"{release.service_name}@{release.version}"
     rows = store.next_environments(tx, release.id)
     if not rows:
         raise wrong_state(name, release.status, f"{name} has not succeeded anywhere yet: deploy it first.")
     source: str = rows[0].source
-    choices: dict[str, str] = {row.name: str(row.id) for row in rows if row.name is not None}
+    choices: dict[UUID, str] = {row.id: row.name for row in rows if row.id is not None}
+    every = ", ".join(choices.values())
     if not choices:
         raise wrong_state(name, release.status, f"{name} succeeded last in {source}, and nothing promotes from there.")
-    if named is None:
+    if wanted is None:
         if len(choices) > 1:
-            every = ", ".join(choices)
             raise InvalidInput(Violation("environment", f"must say which: {every} promote from {source}"))
         return next(iter(choices))
-    if named not in choices and named not in choices.values():
-        raise InvalidInput(Violation("environment", f"must promote from {source}, as do {', '.join(choices)}"))
-    return named
+    if wanted not in choices:
+        raise InvalidInput(
+            Violation("environment", f"must promote from {source}, where {name} succeeded last: {every}")
+        )
+    return wanted
 
 
 def retry_deployment(tx: Transaction, reference: str) -> Record:
@@ -79,19 +84,17 @@ def retry_deployment(tx: Transaction, reference: str) -> Record:
 
     Raises NotFound, PermissionDenied, and FailedPrecondition for one that is not FAILED or CANCELLED.
     """
-    found, old = lock(tx, reference)
+    _, old = lock(tx, reference, with_queue=True)
     if old.status not in {DeploymentStatus.FAILED, DeploymentStatus.CANCELLED}:
         raise wrong(old, f"Only a failed or cancelled deployment may be tried again; this one is {old.status}.")
-    specs = [StageSpec(name=stage.name, timeout_seconds=stage.timeout_seconds) for stage in stages_of(tx, old.id)]
-    facts = facts_if_created(tx, str(old.release_id), found.environment_name)
     return _create(
         tx,
         "deployment.retry",
-        facts,
+        lock_facts(tx, str(old.release_id), str(old.environment_id)),
         kind=DeploymentKind.HOTFIX if old.kind == DeploymentKind.HOTFIX else None,
         remediates=old.remediates,
         labels=dict(old.labels),
-        stages=specs,
+        stages=[StageSpec(name=row.name, timeout_seconds=row.timeout_seconds) for row in stages_of(tx, old.id)],
         hotfix_reason=old.hotfix_reason,
         retry_of=old.id,
     )
@@ -107,20 +110,15 @@ def _create(
     supersede: bool = False,
     **columns: Any,  # columns of Deployment
 ) -> Record:
-    if supersede:
-        _supersede(tx, facts)
-    redeploy = store.running_release(tx, facts.service_id, facts.environment_id) == facts.release_id
     defaults: dict[str, Any] = {"remediates": None, "hotfix_reason": "", "retry_of": None}
     deployment = Deployment(
         release_id=facts.release_id,
         service_id=facts.service_id,
         environment_id=facts.environment_id,
         status=DeploymentStatus.PENDING,
-        kind=DeploymentKind.HOTFIX
+        kind=kind
         if kind is DeploymentKind.HOTFIX
-        else DeploymentKind.REDEPLOY
-        if redeploy
-        else DeploymentKind.PLANNED,
+        else ordinary_kind(tx, facts.service_id, facts.environment_id, facts.release_id),
         outcome=None,
         failure_reason="",
         production_impacted=False,
@@ -134,13 +132,18 @@ def _create(
         created_by=tx.caller.user_id,
         **defaults | columns,
     )
-    tx.add(deployment)
+    # Before anything else is locked: from here on neither the release nor the environment changes.
+    tx.add(deployment, conflict=Aborted("What it is of was deleted at the same moment; look again."))
     tx.add_all([new_stage(deployment.id, spec, order) for order, spec in enumerate(stages, start=1)])
-    blockers = gates.evaluate(facts_of(tx, deployment.id), tx.now)
-    deployment.blockers = [blocker.stored() for blocker in blockers]
-    deployment.status = DeploymentStatus.PENDING if blockers else DeploymentStatus.READY
+    if supersede:
+        _supersede(tx, deployment, facts.release_name)
+    # Its transaction may have begun before one that is committed already: those it now stands before wait for it.
+    overtaken = store.waiting_deployments(tx, *store.same_queue(deployment), store.behind(deployment))
+    blockers = gates.evaluate(facts_of(tx, [deployment.id])[deployment.id], tx.now)
+    queue.decide(deployment, blockers)
     created = record(tx, deployment, EventType.CREATED, queue.sentence(blockers))
     tx.audit(action, deployment, stages=[spec.name for spec in stages])
+    queue.look_again(tx, overtaken)
     return created
 
 
@@ -162,20 +165,13 @@ def new_stage(deployment_id: UUID, spec: StageSpec, order: int) -> Stage:
     )
 
 
-def _supersede(tx: Transaction, facts: gates.Facts) -> None:
+def _supersede(tx: Transaction, by: Deployment, release_name: str) -> None:
     older = store.waiting_deployments(
-        tx,
-        Deployment.service_id == facts.service_id,
-        Deployment.environment_id == facts.environment_id,
-        Deployment.status == DeploymentStatus.PENDING,
+        tx, *store.same_queue(by), Deployment.status == DeploymentStatus.PENDING, Deployment.id != by.id
     )
     for deployment in older:
-        cancel(tx, deployment, f"Superseded by a deployment of {facts.release_name}.")
-        tx.audit("deployment.cancel", deployment, reason="superseded")
-
-
-def _require_team(tx: Transaction, service_id: UUID) -> None:
-    catalog.require_team(tx.caller, catalog.require_service(tx, str(service_id)))
+        cancel(tx, deployment, f"Superseded by a deployment of {release_name}.")
+        tx.audit("deployment.cancel", deployment, reason="superseded", superseded_by=str(by.id))
 
 
 def _require_remediable(tx: Transaction, remediated: UUID, service_id: UUID) -> None:

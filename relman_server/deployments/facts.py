@@ -1,79 +1,97 @@
-"""What decisions about deployments depend on, in one statement."""
+"""What the decision about deployments depends on, read in one statement."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, or_, select
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 from sqlalchemy.orm import aliased
 
 from relman_server.catalog.model import Service
 from relman_server.deployments.gates import Facts
-from relman_server.deployments.model import WAITING, Deployment, DeploymentStatus
+from relman_server.deployments.model import Deployment, is_in_progress, is_waiting
 from relman_server.environments import store as environments
 from relman_server.environments.model import Environment
-from relman_server.kernel.db.transaction import Reading
+from relman_server.kernel.db.transaction import Reading, Record, Transaction
 from relman_server.kernel.errors import NotFound
 from relman_server.releases import store as releases
 from relman_server.releases.model import Release
 from relman_server.users.model import User
 
 
-def facts_of(tx: Reading, deployment: UUID) -> Facts:
-    """Return what the decision about a deployment depends on, in one statement."""
+def facts_of(tx: Reading, deployments: Sequence[UUID]) -> Mapping[UUID, Facts]:
+    """Return what the decisions about deployments depend on."""
     ahead = aliased(Deployment)
     before = or_(
         ahead.created_at < Deployment.created_at,
         and_(ahead.created_at == Deployment.created_at, ahead.id < Deployment.id),
     )
-    row = tx.row(
-        _facts(_in_front(ahead, Deployment.service_id, Deployment.environment_id, before))
+    rows = tx.rows(
+        _facts(Deployment.service_id, Deployment.environment_id, ahead, before)
+        .add_columns(Deployment.id.label("deployment_id"))
         .select_from(Deployment)
         .join(Release, Release.id == Deployment.release_id)
         .join(Service, Service.id == Deployment.service_id)
         .join(Environment, Environment.id == Deployment.environment_id)
         .outerjoin(User, User.id == Environment.locked_by)
-        .where(Deployment.id == deployment)
+        .where(Deployment.id.in_(deployments))
     )
-    assert row is not None
-    return Facts(**row._mapping)
+    return {row.deployment_id: _read(row) for row in rows}
 
 
 def facts_if_created(tx: Reading, release: str, environment: str) -> Facts:
     """Return what the decision about a deployment made now would depend on; raises NotFound."""
-    ahead = aliased(Deployment)
-    row = tx.row(
-        _facts(_in_front(ahead, Release.service_id, Environment.id, None))
+    return _required(tx, tx.row(_if_created(release, environment)), release, environment)
+
+
+def lock_facts(tx: Transaction, release: str, environment: str) -> Facts:
+    """As `facts_if_created`; until the end of the transaction nobody else adds to the service's queues, or leaves them.
+
+    Without that, two that are created at once would both find the queue empty, and one created while the one before it
+    ends would wait for something that is over.
+    """
+    statement = _if_created(release, environment).with_for_update(of=Service, key_share=True)
+    return _required(tx, tx.row(statement), release, environment)
+
+
+def _if_created(release: str, environment: str) -> Select[Any]:
+    return (
+        _facts(Release.service_id, Environment.id, aliased(Deployment), None)
         .select_from(Release)
         .join(Service, Service.id == Release.service_id)
         .join(Environment, environments.named(environment))
         .outerjoin(User, User.id == Environment.locked_by)
         .where(releases.named(release))
     )
+
+
+def _required(tx: Reading, row: Record | None, release: str, environment: str) -> Facts:
     if row is None:
         releases.get_release(tx, release)
         environments.get_environment(tx, environment)
         raise NotFound("release", release)
-    return Facts(**row._mapping)
+    return _read(row)
 
 
-def _in_front(ahead: Any, service: Any, environment: Any, before: ColumnElement[bool] | None) -> Any:  # SQL expressions
-    """Select the head of the queue before a deployment: the one in progress, else the oldest that waits."""
-    waiting = ahead.status.in_(WAITING) if before is None else and_(ahead.status.in_(WAITING), before)
-    return (
-        select(ahead.id)
-        .where(
-            ahead.service_id == service,
-            ahead.environment_id == environment,
-            or_(ahead.status == DeploymentStatus.IN_PROGRESS, waiting),
-        )
-        # Text orders IN_PROGRESS before PENDING and READY.
-        .order_by((ahead.status == DeploymentStatus.IN_PROGRESS).desc(), ahead.created_at, ahead.id)
-        .limit(1)
-        .scalar_subquery()
+def _read(row: Record) -> Facts:
+    values = dict(row._mapping)
+    values.pop("deployment_id", None)
+    return Facts(**values)
+
+
+def _facts(
+    service: ColumnElement[UUID] | Any,  # or a mapped attribute, which is no ColumnElement to the type checker
+    environment: ColumnElement[UUID] | Any,
+    ahead: Any,  # an alias of Deployment
+    before: ColumnElement[bool] | None,
+) -> Select[Any]:
+    """Select the facts; `in_front` is the deployment in progress, else the oldest of those that wait before."""
+    queue = select(ahead.id).where(ahead.service_id == service, ahead.environment_id == environment)
+    waiting = queue.where(is_waiting(ahead)) if before is None else queue.where(is_waiting(ahead), before)
+    in_front = func.coalesce(
+        queue.where(is_in_progress(ahead)).limit(1).scalar_subquery(),
+        waiting.order_by(ahead.created_at, ahead.id).limit(1).scalar_subquery(),
     )
-
-
-def _facts(in_front: Any) -> Select[Any]:  # an SQL expression
     columns: list[Any] = [
         Release.id.label("release_id"),
         (Service.name + "@" + Release.version).label("release_name"),

@@ -1,5 +1,6 @@
 """The history of a deployment: every change writes an event, in the same transaction."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -13,9 +14,26 @@ from relman_server.kernel.db.transaction import Record, Transaction
 
 @dataclass(frozen=True)
 class DeploymentChanged:
-    """A deployment has a new event."""
+    """A deployment has a new event, or was deleted."""
 
     deployment_id: UUID
+
+
+@dataclass(frozen=True)
+class Happening:
+    """What an event will say.
+
+    Attributes:
+        deployment: Whose history it is; its row must be locked.
+        event_type: What happened.
+        message: A sentence for a person.
+        stage: The stage concerned, if any.
+    """
+
+    deployment: Deployment
+    event_type: EventType
+    message: str
+    stage: Stage | None = None
 
 
 def topic(deployment_id: UUID) -> str:
@@ -26,34 +44,52 @@ def topic(deployment_id: UUID) -> str:
 def record(
     tx: Transaction, deployment: Deployment, event_type: EventType, message: str, stage: Stage | None = None
 ) -> Record:
-    """Write the next event of a deployment, whose row must be locked, and return the deployment as it is now.
+    """Write the next event of a deployment, whose row must be locked, and return the deployment as it is now."""
+    return record_all(tx, [Happening(deployment, event_type, message, stage)])[deployment.id]
+
+
+def record_all(tx: Transaction, happenings: Sequence[Happening]) -> Mapping[UUID, Record]:
+    """Write the next events of deployments, whose rows must be locked, and return the deployments as they are now.
 
     Revisions have no gaps, and a watcher that has seen one never finds anything new before it: the number is taken
-    under the deployment's row lock, held to the commit.
+    under the deployment's row lock, held to the commit. However many there are, they are read and written at once.
     """
-    deployment.revision += 1
+    revisions = [_next_revision(happening.deployment) for happening in happenings]
     tx.flush()
-    row = store.get_deployment_by_id(tx, deployment.id)
+    rows = store.deployments_by_id(tx, {happening.deployment.id for happening in happenings})
     identity = tx.call.identity
-    tx.add(
-        DeploymentEvent(
-            deployment_id=deployment.id,
-            revision=deployment.revision,
-            type=event_type,
-            deployment=_snapshot(row._mapping),
-            stage=_snapshot({column.name: getattr(stage, column.name) for column in Stage.__table__.columns})
-            if stage
-            else None,
-            actor_id=identity.user_id if identity else None,
-            time=tx.now,
-            message=message,
-        )
+    tx.add_all(
+        [
+            DeploymentEvent(
+                deployment_id=happening.deployment.id,
+                revision=revision,
+                type=happening.event_type,
+                deployment=_snapshot({**rows[happening.deployment.id]._mapping, "revision": revision}),
+                stage=_stage_snapshot(happening.stage) if happening.stage else None,
+                actor_id=identity.user_id if identity else None,
+                time=tx.now,
+                message=happening.message,
+            )
+            for happening, revision in zip(happenings, revisions, strict=True)
+        ]
     )
-    tx.emit(DeploymentChanged(deployment.id))
-    return row
+    for deployment_id in rows:
+        tx.emit(DeploymentChanged(deployment_id))
+    return rows
 
 
-def _snapshot(row: Any) -> dict[str, Any]:  # columns by name, as JSON
+def _next_revision(deployment: Deployment) -> int:
+    deployment.revision += 1
+    return deployment.revision
+
+
+def _stage_snapshot(stage: Stage) -> dict[str, Any]:  # columns by name, as JSON
+    """Leave the earlier attempts out: each has events of its own, and the history must not hold them once a report."""
+    columns = (column.name for column in Stage.__table__.columns if column.name != "earlier_attempts")
+    return _snapshot({name: getattr(stage, name) for name in columns})
+
+
+def _snapshot(row: Mapping[str, Any]) -> dict[str, Any]:  # columns by name, as JSON
     found = {name: plain(value) for name, value in row.items()}
     found["etag"] = etag(found["id"], found["row_version"])
     return found

@@ -24,6 +24,7 @@ from relman_server.kernel.inputs import (
 )
 
 MAX_STAGES = 100
+MAX_ATTEMPTS = 50  # of a stage: their outputs come in one message, which holds 4 MiB
 MAX_TIMEOUT = 7 * 24 * 3600
 MAX_OUTPUT_BYTES = 64 * 1024
 
@@ -191,7 +192,8 @@ class ListEvents(Page):
     """Which events of a deployment to list."""
 
     deployment: Reference
-    after_revision: Annotated[int, Field(ge=0)] = 0
+    # No history is that long; the column holds no more.
+    after_revision: Annotated[int, Field(ge=0), AfterValidator(lambda number: min(number, 2**31 - 1))] = 0
 
 
 class Watch(Input):

@@ -7,7 +7,7 @@ from uuid import UUID
 from relman_server.catalog import logic as catalog
 from relman_server.deployments import gates, queue, store
 from relman_server.deployments.facts import facts_if_created, facts_of
-from relman_server.deployments.history import record
+from relman_server.deployments.history import DeploymentChanged, Happening, record, record_all
 from relman_server.deployments.inputs import (
     Cancellation,
     Completion,
@@ -21,13 +21,13 @@ from relman_server.deployments.model import (
     PASSED,
     WAITING,
     Deployment,
+    DeploymentKind,
     DeploymentStatus,
     EventType,
     Outcome,
-    Stage,
     StageStatus,
 )
-from relman_server.deployments.stage_store import lock_stages
+from relman_server.deployments.stage_store import stage_states, unfinished_stages
 from relman_server.environments.model import EnvironmentType
 from relman_server.kernel.db.audit import AuditOutcome
 from relman_server.kernel.db.transaction import Reading, Record, Transaction
@@ -61,6 +61,8 @@ class Blocked(FailedPrecondition):
 def update_deployment(tx: Transaction, change: DeploymentChange) -> Record:
     """Change labels and kind before the start, and the impact at any time.
 
+    A deployment that is no HOTFIX any more remediates nothing. Setting everything to what it is changes nothing.
+
     Raises NotFound, PermissionDenied, Aborted for a stale etag, and FailedPrecondition for what may not change now.
     """
     _, deployment = lock(tx, change.deployment, change.etag)
@@ -68,14 +70,33 @@ def update_deployment(tx: Transaction, change: DeploymentChange) -> Record:
     early = sorted(wanted.keys() & {"labels", "kind"})
     if early and deployment.status not in WAITING:
         fields = " and ".join(early)
-        raise wrong(deployment, f"Before the start only may {fields} change; it is {deployment.status}.")
-    if "kind" in wanted and wanted["kind"] is None:
-        raise InvalidInput(Violation("kind", "must be PLANNED or HOTFIX"))
-    for name, value in wanted.items():
-        setattr(deployment, name, value)
-    changed = record(tx, deployment, EventType.UPDATED, f"Changed: {', '.join(sorted(wanted)) or 'nothing'}.")
+        raise wrong(deployment, f"{fields} may change only before the start; this deployment is {deployment.status}.")
+    if "kind" in wanted:
+        wanted |= _kind(tx, deployment, wanted["kind"])
+    changed = sorted(name for name, value in wanted.items() if getattr(deployment, name) != value)
+    for name in changed:
+        setattr(deployment, name, wanted[name])
+    if changed:
+        record(tx, deployment, EventType.UPDATED, f"Changed: {', '.join(changed)}.")
     tx.audit("deployment.update", deployment)
-    return changed
+    return store.get_deployment_by_id(tx, deployment.id)
+
+
+def _kind(tx: Reading, deployment: Deployment, said: DeploymentKind | None) -> dict[str, Any]:  # columns
+    if said is None:
+        raise InvalidInput(Violation("kind", "must be PLANNED or HOTFIX"))
+    if deployment.kind == DeploymentKind.ROLLBACK:
+        raise wrong(deployment, "The kind of a rollback's deployment cannot be changed.")
+    if said is DeploymentKind.HOTFIX:
+        return {"kind": said}
+    kind = ordinary_kind(tx, deployment.service_id, deployment.environment_id, deployment.release_id)
+    return {"kind": kind, "remediates": None, "hotfix_reason": ""}
+
+
+def ordinary_kind(tx: Reading, service_id: UUID, environment_id: UUID, release_id: UUID) -> DeploymentKind:
+    """Return REDEPLOY for a release that is what runs there now, else PLANNED."""
+    running = store.running_release(tx, service_id, environment_id)
+    return DeploymentKind.REDEPLOY if running == release_id else DeploymentKind.PLANNED
 
 
 def delete_deployment(tx: Transaction, reference: str, etag: str) -> None:
@@ -88,6 +109,7 @@ def delete_deployment(tx: Transaction, reference: str, etag: str) -> None:
         raise wrong(deployment, f"Only a deployment that has ended may be deleted; this one is {deployment.status}.")
     tx.delete(deployment)
     tx.audit("deployment.delete", deployment)
+    tx.emit(DeploymentChanged(deployment.id))  # who still watches it should know
 
 
 def check_deployment(tx: Reading, question: Question) -> list[gates.Blocker]:
@@ -98,8 +120,8 @@ def check_deployment(tx: Reading, question: Question) -> list[gates.Blocker]:
         return gates.evaluate(facts_if_created(tx, question.release, question.environment), tx.now)
     deployment = store.get_deployment(tx, question.deployment)
     if deployment.status not in WAITING:
-        raise wrong(deployment, f"It has been started or has ended: it is {deployment.status}.")
-    return gates.evaluate(facts_of(tx, deployment.id), tx.now)
+        raise wrong(deployment, f"Only a waiting deployment may be started; this one is {deployment.status}.")
+    return _gates(tx, deployment.id)
 
 
 def start_deployment(tx: Transaction, start: Start) -> Record:
@@ -113,9 +135,12 @@ def start_deployment(tx: Transaction, start: Start) -> Record:
     _, deployment = lock(tx, start.deployment, start.etag)
     if deployment.status not in WAITING:
         raise wrong(deployment, f"Only a waiting deployment may be started; this one is {deployment.status}.")
-    blockers = gates.evaluate(facts_of(tx, deployment.id), tx.now)
+    blockers = _gates(tx, deployment.id)
     if blockers:
         raise Blocked(deployment.id, blockers)
+    if deployment.kind in {DeploymentKind.PLANNED, DeploymentKind.REDEPLOY}:
+        # While it was queued, others went before: what runs there may have changed.
+        deployment.kind = ordinary_kind(tx, deployment.service_id, deployment.environment_id, deployment.release_id)
     deployment.status = DeploymentStatus.IN_PROGRESS
     deployment.blockers = []
     deployment.deployed_by = tx.caller.user_id
@@ -127,12 +152,16 @@ def start_deployment(tx: Transaction, start: Start) -> Record:
     return started
 
 
+def _gates(tx: Reading, deployment_id: UUID) -> list[gates.Blocker]:
+    return gates.evaluate(facts_of(tx, [deployment_id])[deployment_id], tx.now)
+
+
 def note_blocked(tx: Transaction, deployment_id: UUID) -> None:
     """Put down that a start was refused: what the gates say now, and who wanted to start."""
     found = store.lock_deployment(tx, deployment_id)
     deployment: Deployment = found.Deployment
     if deployment.status in WAITING:
-        queue.look_again(tx, deployment)
+        queue.look_again(tx, [deployment])
         tx.audit("deployment.start", deployment, outcome=AuditOutcome.FAILED)
 
 
@@ -142,26 +171,26 @@ def complete_deployment(tx: Transaction, completion: Completion) -> Record:
     Raises NotFound, PermissionDenied, Aborted for a stale etag, and FailedPrecondition when it is not in progress, or
     when it shall succeed while stages have not.
     """
-    found, deployment = lock(tx, completion.deployment, completion.etag)
+    found, deployment = lock(tx, completion.deployment, completion.etag, with_queue=True)
     require_lease(completion.lease)
     if deployment.status != DeploymentStatus.IN_PROGRESS:
         raise wrong(deployment, f"Only a deployment in progress may be completed; this one is {deployment.status}.")
-    stages = lock_stages(tx, deployment.id)
     if completion.outcome is Outcome.SUCCEEDED:
-        _require_passed(deployment, stages)
+        _require_passed(deployment, stage_states(tx, deployment.id))
     else:
-        _cancel_stages(tx, stages)
+        _cancel_stages(tx, deployment)
     deployment.status = DeploymentStatus(completion.outcome)
     deployment.outcome = completion.outcome
     deployment.failure_reason = completion.failure_reason
-    deployment.production_impacted = completion.production_impacted
+    deployment.production_impacted |= completion.production_impacted  # users may have said so meanwhile
     deployment.completed_at = tx.now
-    message = "Succeeded." if completion.outcome is Outcome.SUCCEEDED else f"Failed: {completion.failure_reason or '?'}"
+    verb = completion.outcome.capitalize()
+    message = f"{verb}: {completion.failure_reason}" if completion.failure_reason else f"{verb}."
     ended = record(tx, deployment, EventType(completion.outcome), message)
     tx.audit("deployment.complete", deployment)
     if found.environment_type == EnvironmentType.PRODUCTION:
         releases.deployed_to_production(tx, deployment.release_id, succeeded=completion.outcome is Outcome.SUCCEEDED)
-    queue.move_on(tx, deployment.service_id, deployment.environment_id)
+    queue.move_on(tx, deployment, was_in_progress=True)
     return ended
 
 
@@ -170,18 +199,19 @@ def cancel_deployment(tx: Transaction, cancellation: Cancellation) -> Record:
 
     Raises NotFound, PermissionDenied, Aborted for a stale etag, and FailedPrecondition when it has ended.
     """
-    _, deployment = lock(tx, cancellation.deployment, cancellation.etag)
+    _, deployment = lock(tx, cancellation.deployment, cancellation.etag, with_queue=True)
     if deployment.status in ENDED:
         raise wrong(deployment, f"It has ended and cannot be called off: it is {deployment.status}.")
+    was_in_progress = deployment.status == DeploymentStatus.IN_PROGRESS
     cancelled = cancel(tx, deployment, cancellation.reason)
     tx.audit("deployment.cancel", deployment, reason=cancellation.reason)
-    queue.move_on(tx, deployment.service_id, deployment.environment_id)
+    queue.move_on(tx, deployment, was_in_progress=was_in_progress)
     return cancelled
 
 
 def cancel(tx: Transaction, deployment: Deployment, reason: str) -> Record:
     """Call a locked deployment off, whoever wants it; the one who calls audits it."""
-    _cancel_stages(tx, lock_stages(tx, deployment.id))
+    _cancel_stages(tx, deployment)
     deployment.status = DeploymentStatus.CANCELLED
     deployment.failure_reason = reason
     deployment.blockers = []
@@ -189,25 +219,36 @@ def cancel(tx: Transaction, deployment: Deployment, reason: str) -> Record:
     return record(tx, deployment, EventType.CANCELLED, f"Cancelled: {reason}" if reason else "Cancelled.")
 
 
-def _cancel_stages(tx: Transaction, stages: Sequence[Stage]) -> None:
+def _cancel_stages(tx: Transaction, deployment: Deployment) -> None:
+    """End what has not ended of a deployment that is about to: its own last event comes after those of its stages."""
+    stages = unfinished_stages(tx, deployment.id)
     for stage in stages:
-        if stage.status in {StageStatus.PENDING, StageStatus.RUNNING}:
-            stage.status = StageStatus.CANCELLED
-            stage.completed_at = tx.now
+        stage.status = StageStatus.CANCELLED
+        stage.completed_at = tx.now
+    if stages:
+        ended = EventType.STAGE_ENDED
+        record_all(tx, [Happening(deployment, ended, f"Stage {stage.name} cancelled.", stage) for stage in stages])
 
 
-def _require_passed(deployment: Deployment, stages: Sequence[Stage]) -> None:
+def _require_passed(deployment: Deployment, stages: Sequence[Record]) -> None:
     missing = [stage for stage in stages if stage.status not in PASSED]
     if missing:
-        names = ", ".join(f"{stage.name} ({stage.status})" for stage in missing[:10])
         raise FailedPrecondition(
-            f"It cannot succeed while stages have not: {names}.",
-            *(
-                Condition(stage.status, f"{deployment.id}/{stage.name}", f"stage {stage.name} is {stage.status}")
-                for stage in missing
-            ),
+            f"It cannot succeed while stages have not: {some(missing)}.",
+            *(stage_condition(stage) for stage in missing),
             metadata={"state": deployment.status},
         )
+
+
+def some(stages: Sequence[Record]) -> str:
+    """Return the first stages with their states, for a sentence."""
+    named = ", ".join(f"{stage.name} ({stage.status})" for stage in stages[:10])
+    return named if len(stages) <= 10 else f"{named} and {len(stages) - 10} more"
+
+
+def stage_condition(stage: Record) -> Condition:
+    """Return that a stage's state is in the way."""
+    return Condition(stage.status, f"{stage.deployment_id}/{stage.name}", f"stage {stage.name} is {stage.status}")
 
 
 def require_lease(lease: LeaseHeld | None) -> None:
@@ -216,12 +257,12 @@ def require_lease(lease: LeaseHeld | None) -> None:
         raise Aborted("The deployment has no such lease.", reason="WRITER_FENCED")
 
 
-def lock(tx: Transaction, reference: str, etag: str = "") -> tuple[Record, Deployment]:
-    """Return a deployment for changing, with the row it was found in.
+def lock(tx: Transaction, reference: str, etag: str = "", *, with_queue: bool = False) -> tuple[Record, Deployment]:
+    """Return a deployment for changing, with the row it was found in; `with_queue` as for `store.lock_deployment`.
 
     Raises NotFound, PermissionDenied for someone outside the service's team, and Aborted for a stale etag.
     """
-    found = store.lock_deployment(tx, store.deployment_id(reference))
+    found = store.lock_deployment(tx, store.deployment_id(reference), with_queue=with_queue)
     catalog.require_team(tx.caller, found)
     deployment: Deployment = found.Deployment
     tx.match_etag(deployment, etag)

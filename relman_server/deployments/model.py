@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, Index, UniqueConstraint, text
+from sqlalchemy import BindParameter, ColumnElement, ForeignKey, Index, UniqueConstraint, bindparam, literal, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from relman_server.kernel.db.model import UNAUDITED, Base, Resource
@@ -76,6 +76,7 @@ class StageStatus(StrEnum):
 
 
 PASSED = (StageStatus.SUCCEEDED, StageStatus.SKIPPED)
+UNFINISHED = (StageStatus.PENDING, StageStatus.RUNNING)
 
 
 class EventType(StrEnum):
@@ -169,6 +170,29 @@ class Deployment(Resource):
     hotfix_reason: Mapped[str]
 
 
+# Conditions with the states in the statement itself rather than beside it: only so do planners see that the partial
+# indexes above hold what is asked for.
+
+
+def is_waiting(deployment: Any = Deployment) -> ColumnElement[bool]:  # Deployment or an alias of it
+    """Return the condition that a deployment waits."""
+    states: BindParameter[Any] = bindparam("waiting", WAITING, unique=True, expanding=True, literal_execute=True)
+    found: ColumnElement[bool] = deployment.status.in_(states)
+    return found
+
+
+def is_in_progress(deployment: Any = Deployment) -> ColumnElement[bool]:  # as above
+    """Return the condition that a deployment is in progress."""
+    found: ColumnElement[bool] = deployment.status == literal(DeploymentStatus.IN_PROGRESS, literal_execute=True)
+    return found
+
+
+def has_succeeded(deployment: Any = Deployment) -> ColumnElement[bool]:  # as above
+    """Return the condition that a deployment succeeded, and was not rolled back."""
+    found: ColumnElement[bool] = deployment.status == literal(DeploymentStatus.SUCCEEDED, literal_execute=True)
+    return found
+
+
 class Stage(Resource):
     """One step of a deployment's pipeline.
 
@@ -201,7 +225,7 @@ class DeploymentEvent(Base):
     Attributes:
         revision: Position in the deployment's history, without gaps: taken under the deployment's row lock.
         deployment: Columns of the deployment as `store.get_deployment` returns them, times as ISO text.
-        stage: Likewise of the stage concerned.
+        stage: Likewise of the stage concerned, without its earlier attempts.
     """
 
     __tablename__ = "deployment_event"

@@ -1,34 +1,48 @@
-"""Looking again: when a gate may have moved, the deployments that wait behind it are decided anew, at once."""
+"""Looking again: when a gate may have moved, the deployments that wait behind it are decided anew, at once.
+
+Whoever locks several deployments does so from the oldest to the newest, so that no two wait for each other; and who
+adds to a queue or leaves it locks the service before (`store.lock_deployment`, `facts.lock_facts`), so that nobody
+looks at a queue that someone else is about to change.
+"""
 
 from collections.abc import Sequence
-from uuid import UUID
 
 from sqlalchemy import ColumnElement
 
 from relman_server.catalog.logic import ServiceChanged
 from relman_server.deployments import gates, store
 from relman_server.deployments.facts import facts_of
-from relman_server.deployments.history import record
+from relman_server.deployments.history import Happening, record_all
 from relman_server.deployments.model import Deployment, DeploymentStatus, EventType
 from relman_server.environments.logic import EnvironmentChanged
-from relman_server.kernel.db.transaction import Record, Transaction
+from relman_server.kernel.db.transaction import Transaction
 from relman_server.releases.logic import ReleaseChanged
 
 
-def look_again(tx: Transaction, deployment: Deployment) -> tuple[list[gates.Blocker], Record | None]:
-    """Decide a waiting deployment anew; when the answer changed, write it down as an event.
-
-    Returns the closed gates, and the deployment as it is now when it changed.
-    """
-    blockers = gates.evaluate(facts_of(tx, deployment.id), tx.now)
+def decide(deployment: Deployment, blockers: Sequence[gates.Blocker]) -> bool:
+    """Set a waiting deployment's status and blockers to what the gates say; return whether that is news."""
     stored = [blocker.stored() for blocker in blockers]
     status = DeploymentStatus.PENDING if blockers else DeploymentStatus.READY
     if deployment.status == status and deployment.blockers == stored:
-        return blockers, None
+        return False
     deployment.status = status
     deployment.blockers = stored
-    event = EventType.BLOCKED if blockers else EventType.READY
-    return blockers, record(tx, deployment, event, sentence(blockers))
+    return True
+
+
+def look_again(tx: Transaction, deployments: Sequence[Deployment]) -> None:
+    """Decide waiting deployments, which must be locked, anew; where the answer changed, an event says so."""
+    if not deployments:
+        return
+    facts = facts_of(tx, [deployment.id for deployment in deployments])
+    news = []
+    for deployment in deployments:
+        blockers = gates.evaluate(facts[deployment.id], tx.now)
+        if decide(deployment, blockers):
+            event = EventType.BLOCKED if blockers else EventType.READY
+            news.append(Happening(deployment, event, sentence(blockers)))
+    if news:
+        record_all(tx, news)
 
 
 def sentence(blockers: Sequence[gates.Blocker]) -> str:
@@ -38,9 +52,10 @@ def sentence(blockers: Sequence[gates.Blocker]) -> str:
     return "Waiting: " + " ".join(blocker.message for blocker in blockers)
 
 
-def move_on(tx: Transaction, service_id: UUID, environment_id: UUID) -> None:
-    """Look again at the queue of a service in an environment, since its head left."""
-    _all(tx, Deployment.service_id == service_id, Deployment.environment_id == environment_id)
+def move_on(tx: Transaction, left: Deployment, *, was_in_progress: bool) -> None:
+    """Look again at who waited for a deployment that left its queue: all, or those behind one that only waited."""
+    conditions = [] if was_in_progress else [store.behind(left)]
+    look_again(tx, store.waiting_deployments(tx, *store.same_queue(left), *conditions))
 
 
 def release_changed(tx: Transaction, changed: ReleaseChanged) -> None:
@@ -58,6 +73,5 @@ def environment_changed(tx: Transaction, changed: EnvironmentChanged) -> None:
     _all(tx, Deployment.environment_id == changed.environment_id)
 
 
-def _all(tx: Transaction, *conditions: ColumnElement[bool]) -> None:
-    for deployment in store.waiting_deployments(tx, *conditions):
-        look_again(tx, deployment)
+def _all(tx: Transaction, condition: ColumnElement[bool]) -> None:
+    look_again(tx, store.waiting_deployments(tx, condition))

@@ -5,12 +5,12 @@ from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, case, func, or_, select
+from sqlalchemy import ColumnElement, func, or_, select, true
 from sqlalchemy.orm import aliased
 
 from relman_server.catalog import store as catalog
 from relman_server.catalog.model import Service
-from relman_server.deployments.model import ENDED, WAITING, Deployment, DeploymentStatus, Outcome
+from relman_server.deployments.model import Deployment, Outcome, has_succeeded, is_in_progress, is_waiting
 from relman_server.environments import store as environments
 from relman_server.environments.model import Environment, lock_of
 from relman_server.kernel.db.transaction import Reading, Record
@@ -26,14 +26,12 @@ def environment_status(tx: Reading, reference: str) -> SimpleNamespace:
     Raises NotFound.
     """
     environment = environments.get_environment(tx, reference)
-    running = _newest_successes(tx, Deployment.environment_id == environment.id)
+    running = _newest_successes(tx, Environment.id == environment.id)
+    there = select(func.count()).select_from(Deployment).where(Deployment.environment_id == environment.id)
     counts = tx.row(
         select(
-            func.count(case((Deployment.status == DeploymentStatus.IN_PROGRESS, 1))).label("in_progress"),
-            func.count(case((Deployment.status.in_(WAITING), 1))).label("waiting"),
-        ).where(
-            Deployment.environment_id == environment.id,
-            Deployment.status.in_((*WAITING, DeploymentStatus.IN_PROGRESS)),
+            there.where(is_in_progress()).scalar_subquery().label("in_progress"),
+            there.where(is_waiting()).scalar_subquery().label("waiting"),
         )
     )
     assert counts is not None
@@ -51,7 +49,7 @@ def service_health(tx: Reading, reference: str) -> SimpleNamespace:
     Raises NotFound.
     """
     service = catalog.get_service(tx, reference)
-    running = {row.environment_id: row for row in _newest_successes(tx, Deployment.service_id == service.id)}
+    running = {row.environment_id: row for row in _newest_successes(tx, Service.id == service.id)}
     last = {row.environment_id: row for row in _newest_ended(tx, service.id)}
     waiting = _blockers(tx, service.id)
     known = tx.rows(
@@ -105,34 +103,33 @@ def _status(running: Record | None, last: Record | None, *, locked: bool) -> str
 
 
 def _newest_successes(tx: Reading, condition: ColumnElement[bool]) -> Sequence[Record]:
-    """Return, of each service and environment, the deployment that brought what runs there."""
-    later = aliased(Deployment)
-    newer = (
-        select(later.id)
-        .where(
-            later.environment_id == Deployment.environment_id,
-            later.service_id == Deployment.service_id,
-            later.status == DeploymentStatus.SUCCEEDED,
-            or_(
-                later.completed_at > Deployment.completed_at,
-                and_(later.completed_at == Deployment.completed_at, later.id > Deployment.id),
-            ),
-        )
-        .exists()
+    """Return, of each service and environment, the deployment that brought what runs there.
+
+    One look into an index for each pair, however many deployments there were.
+    """
+    success = aliased(Deployment)
+    newest = (
+        select(success.id)
+        .where(success.environment_id == Environment.id, success.service_id == Service.id, has_succeeded(success))
+        .order_by(success.completed_at.desc(), success.id.desc())
+        .limit(1)
+        .scalar_subquery()
     )
     return tx.rows(
         select(
-            Deployment.environment_id,
-            Deployment.service_id,
+            Environment.id.label("environment_id"),
+            Service.id.label("service_id"),
             Service.name.label("service_name"),
             Deployment.release_id,
             Release.version.label("release_version"),
             Deployment.id.label("deployment_id"),
             Deployment.completed_at.label("running_since"),
         )
-        .join(Service, Service.id == Deployment.service_id)
+        .select_from(Service)
+        .join(Environment, true())
+        .join(Deployment, Deployment.id == newest)
         .join(Release, Release.id == Deployment.release_id)
-        .where(condition, Deployment.status == DeploymentStatus.SUCCEEDED, ~newer)
+        .where(condition)
     )
 
 
@@ -142,8 +139,14 @@ def _newest_ended(tx: Reading, service_id: UUID) -> Sequence[Record]:
         partition_by=Deployment.environment_id, order_by=(Deployment.completed_at.desc(), Deployment.id.desc())
     )
     ended = (
-        select(*Deployment.__table__.columns, rank.label("rank"))
-        .where(Deployment.service_id == service_id, Deployment.status.in_(ENDED), Deployment.outcome.is_not(None))
+        select(
+            Deployment.id,
+            Deployment.environment_id,
+            Deployment.outcome,
+            Deployment.production_impacted,
+            rank.label("rank"),
+        )
+        .where(Deployment.service_id == service_id, Deployment.outcome.is_not(None))
         .subquery()
     )
     return tx.rows(select(ended).where(ended.c.rank == 1))
@@ -154,7 +157,7 @@ def _blockers(tx: Reading, service_id: UUID) -> Mapping[UUID, list[Any]]:  # blo
     found: dict[UUID, list[Any]] = {}
     rows = tx.rows(
         select(Deployment.environment_id, Deployment.blockers)
-        .where(Deployment.service_id == service_id, Deployment.status.in_(WAITING))
+        .where(Deployment.service_id == service_id, is_waiting())
         .order_by(Deployment.created_at, Deployment.id)
     )
     for row in rows:

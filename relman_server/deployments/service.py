@@ -100,18 +100,16 @@ class DeploymentService(deployment_pb2_grpc.DeploymentServiceServicer):
         lifetime = current_call.get().lifetime
         assert lifetime is not None
         delivery = Delivery(context.write, lifetime)
-        revision = 0
         with delivery.resumable():
             async with aclosing(watch(self._db, self._bus, delivery, wanted)) as changes:
-                async for now, event in changes:
+                async for seen, now, event in changes:
                     if now is not None:
-                        message = convert.snapshot(now)
+                        message = convert.snapshot(now, seen)
                     elif event is not None:
                         message = convert.event(event)
                     else:
-                        message = convert.heartbeat(wanted.deployment, revision)
+                        message = convert.heartbeat(wanted.deployment, seen)
                     await delivery.send(message, message.cursor)
-                    revision = message.revision
 
 
 def _with_stages(tx: Reading, reference: str) -> tuple[Record, Sequence[Record]]:

@@ -5,13 +5,15 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, and_, select
 
+from relman_server.catalog.model import Service
 from relman_server.deployments.inputs import ListStages
-from relman_server.deployments.model import Stage
+from relman_server.deployments.model import UNFINISHED, Deployment, Stage
 from relman_server.deployments.store import deployment_id, get_deployment
 from relman_server.kernel.db.transaction import Reading, Record, Transaction
 from relman_server.kernel.errors import InvalidInput, NotFound, Violation
 from relman_server.kernel.ids import parse_id
 from relman_server.kernel.paging import Listed, Ordering, paginate
+from relman_server.teams import store as teams
 
 _STAGE_ORDERING = Ordering({"order": Stage.order}, default="order", tie=Stage.id)
 
@@ -23,9 +25,33 @@ def stages_of(tx: Reading, deployment: UUID) -> Sequence[Record]:
     )
 
 
-def lock_stages(tx: Transaction, deployment: UUID) -> Sequence[Stage]:
-    """Return all stages of a deployment in their order, for changing; the deployment must be locked."""
-    return tx.entities(select(Stage).where(Stage.deployment_id == deployment).order_by(Stage.order, Stage.id))
+def stage_states(tx: Reading, deployment: UUID) -> Sequence[Record]:
+    """Return id, deployment_id, name, order, status and started_at of a deployment's stages in their order."""
+    columns = (Stage.id, Stage.deployment_id, Stage.name, Stage.order, Stage.status, Stage.started_at)
+    return tx.rows(select(*columns).where(Stage.deployment_id == deployment).order_by(Stage.order))
+
+
+def unfinished_stages(tx: Transaction, deployment: UUID) -> Sequence[Stage]:
+    """Return the stages that have not ended, in their order, for changing; the deployment must be locked."""
+    return tx.entities(
+        select(Stage).where(Stage.deployment_id == deployment, Stage.status.in_(UNFINISHED)).order_by(Stage.order)
+    )
+
+
+def lock_stage(tx: Transaction, reference: str) -> Record:
+    """Return `Deployment` and `Stage` for changing, service_name, owner_id and `caller_role`; raises NotFound."""
+    role = teams.caller_role(tx.caller.user_id, Service.team_id)
+    found = tx.row(
+        select(Deployment, Stage, Service.name.label("service_name"), Service.owner_id, role)
+        .join(Stage, Stage.deployment_id == Deployment.id)
+        .join(Service, Service.id == Deployment.service_id)
+        .where(_named_stage(reference))
+        # The deployment first: whoever holds it may change its stages.
+        .with_for_update(of=(Deployment, Stage), key_share=True)
+    )
+    if found is None:
+        raise NotFound("stage", reference)
+    return found
 
 
 def get_stages(tx: Reading, reference: str) -> Sequence[Record]:
@@ -61,14 +87,6 @@ def _named_stage(reference: str) -> ColumnElement[bool]:
 def get_stage(tx: Reading, reference: str) -> Record:
     """Return a stage; raises NotFound."""
     found = tx.row(select(*Stage.__table__.columns).where(_named_stage(reference)))
-    if found is None:
-        raise NotFound("stage", reference)
-    return found
-
-
-def stage_place(tx: Reading, reference: str) -> Record:
-    """Return id and deployment_id of a stage; raises NotFound."""
-    found = tx.row(select(Stage.id, Stage.deployment_id).where(_named_stage(reference)))
     if found is None:
         raise NotFound("stage", reference)
     return found

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 
 from relman_server.catalog import logic as catalog
-from relman_server.deployments import stage_store, store
+from relman_server.deployments import stage_store
 from relman_server.deployments.creation import new_stage
 from relman_server.deployments.history import record
 from relman_server.deployments.inputs import (
+    MAX_ATTEMPTS,
+    MAX_STAGES,
     NewStage,
     StageChange,
     StageCompletion,
@@ -15,7 +17,7 @@ from relman_server.deployments.inputs import (
     StageSpec,
     StageStep,
 )
-from relman_server.deployments.logic import require_lease
+from relman_server.deployments.logic import lock, require_lease, some, stage_condition, wrong
 from relman_server.deployments.model import (
     ENDED,
     PASSED,
@@ -26,25 +28,26 @@ from relman_server.deployments.model import (
     StageStatus,
 )
 from relman_server.kernel.db.transaction import Record, Transaction
-from relman_server.kernel.errors import AlreadyExists, Condition, FailedPrecondition, wrong_state
+from relman_server.kernel.errors import AlreadyExists, FailedPrecondition, wrong_state
 
 
 def create_stage(tx: Transaction, new: NewStage) -> Record:
     """Add a stage to a deployment that has not ended.
 
-    Raises NotFound, PermissionDenied, FailedPrecondition when the deployment has ended or a later stage was started,
-    and AlreadyExists for a name or an order that another stage has.
+    Raises NotFound, PermissionDenied, FailedPrecondition when the deployment has ended, has too many stages or a later
+    stage was started, and AlreadyExists for a name or an order that another stage has.
     """
-    found = store.lock_deployment(tx, store.deployment_id(new.deployment))
-    catalog.require_team(tx.caller, found)
-    deployment: Deployment = found.Deployment
+    _, deployment = lock(tx, new.deployment)
     if deployment.status in ENDED:
-        raise _wrong_deployment(deployment, "has ended")
-    stages = stage_store.lock_stages(tx, deployment.id)
-    order = new.order or max((stage.order for stage in stages), default=0) + 1
-    _require_not_passed_by(deployment, order, stages)
+        raise wrong(deployment, f"Stages cannot be added to a deployment that has ended; it is {deployment.status}.")
+    others = stage_store.stage_states(tx, deployment.id)
+    if len(others) >= MAX_STAGES:
+        raise wrong(deployment, f"A deployment has at most {MAX_STAGES} stages.")
+    order = new.order or max((other.order for other in others), default=0) + 1
+    _require_free(new.name, order, others)
+    _require_not_passed_by(order, others)
     stage = new_stage(deployment.id, StageSpec(name=new.name, timeout_seconds=new.timeout_seconds), order)
-    tx.add(stage, conflict=AlreadyExists("stage", f"{deployment.id}/{new.name} (order {order})"))
+    tx.add(stage)
     return _done(tx, "stage.create", deployment, stage, EventType.STAGE_CREATED, f"Stage {stage.name} was added.")
 
 
@@ -54,14 +57,15 @@ def update_stage(tx: Transaction, change: StageChange) -> Record:
     Raises NotFound, PermissionDenied, Aborted for a stale etag, FailedPrecondition when it was started, and
     AlreadyExists for a name or an order that another stage has.
     """
-    deployment, stage, stages = _lock(tx, change.stage, change.etag)
-    if stage.status != StageStatus.PENDING:
-        raise _wrong(stage, f"Only a pending stage may change; this one is {stage.status}.")
-    if "order" in change.model_fields_set:
-        _require_not_passed_by(deployment, change.order, [other for other in stages if other is not stage])
-    for name, value in change.wanted().items():
+    deployment, stage = _lock(tx, change.stage, change.etag)
+    _require_pending(stage, "changed")
+    wanted = change.wanted()
+    others = [row for row in stage_store.stage_states(tx, deployment.id) if row.id != stage.id]
+    order = wanted.get("order", stage.order)
+    _require_free(wanted.get("name", stage.name), order, others)
+    _require_not_passed_by(order, others)
+    for name, value in wanted.items():
         setattr(stage, name, value)
-    tx.flush(conflict=AlreadyExists("stage", f"{deployment.id}/{stage.name} (order {stage.order})"))
     return _done(tx, "stage.update", deployment, stage, EventType.STAGE_UPDATED, f"Stage {stage.name} was changed.")
 
 
@@ -71,12 +75,11 @@ def start_stage(tx: Transaction, step: StageStep) -> Record:
     Raises NotFound, PermissionDenied, Aborted for a stale etag, and FailedPrecondition when the deployment is not in
     progress, the stage is not pending, or one before it has not passed.
     """
-    deployment, stage, stages = _lock(tx, step.stage, step.etag)
+    deployment, stage = _lock(tx, step.stage, step.etag)
     require_lease(step.lease)
     _require_in_progress(deployment)
-    if stage.status != StageStatus.PENDING:
-        raise _wrong(stage, f"Only a pending stage may be started; {stage.name} is {stage.status}.")
-    _require_its_turn(stage, stages)
+    _require_pending(stage, "started")
+    _require_its_turn(stage, stage_store.stage_states(tx, deployment.id))
     stage.status = StageStatus.RUNNING
     stage.started_at = tx.now
     return _done(tx, "stage.start", deployment, stage, EventType.STAGE_STARTED, f"Stage {stage.name} started.")
@@ -87,7 +90,7 @@ def report_progress(tx: Transaction, progress: StageProgress) -> Record:
 
     Raises NotFound, PermissionDenied, and FailedPrecondition when it is not running.
     """
-    deployment, stage, _ = _lock(tx, progress.stage)
+    deployment, stage = _lock(tx, progress.stage)
     require_lease(progress.lease)
     _require_running(stage)
     stage.progress_percent = progress.progress_percent
@@ -102,7 +105,7 @@ def complete_stage(tx: Transaction, completion: StageCompletion) -> Record:
     Raises NotFound, PermissionDenied, Aborted for a stale etag, and FailedPrecondition when it is neither running nor
     ended that way.
     """
-    deployment, stage, _ = _lock(tx, completion.stage)
+    deployment, stage = _lock(tx, completion.stage)
     require_lease(completion.lease)
     if stage.status == completion.outcome:
         tx.audit("stage.complete", stage, repeated=True)
@@ -123,10 +126,9 @@ def skip_stage(tx: Transaction, skip: StageSkip) -> Record:
 
     Raises NotFound, PermissionDenied, Aborted for a stale etag, and FailedPrecondition when it is not pending.
     """
-    deployment, stage, _ = _lock(tx, skip.stage, skip.etag)
+    deployment, stage = _lock(tx, skip.stage, skip.etag)
     require_lease(skip.lease)
-    if stage.status != StageStatus.PENDING:
-        raise _wrong(stage, f"Only a pending stage may be skipped; {stage.name} is {stage.status}.")
+    _require_pending(stage, "skipped")
     stage.status = StageStatus.SKIPPED
     stage.completed_at = tx.now
     stage.output = skip.reason
@@ -138,13 +140,15 @@ def retry_stage(tx: Transaction, step: StageStep) -> Record:
     """Make a new attempt of a stage that ended without success; the old one stays readable.
 
     Raises NotFound, PermissionDenied, Aborted for a stale etag, and FailedPrecondition when the deployment is not in
-    progress or the stage did not fail.
+    progress, or the stage did not fail or was tried too often.
     """
-    deployment, stage, _ = _lock(tx, step.stage, step.etag)
+    deployment, stage = _lock(tx, step.stage, step.etag)
     require_lease(step.lease)
     _require_in_progress(deployment)
     if stage.status not in {StageStatus.FAILED, StageStatus.TIMED_OUT}:
         raise _wrong(stage, f"Only a failed stage may be tried again; {stage.name} is {stage.status}.")
+    if stage.attempt >= MAX_ATTEMPTS:
+        raise _wrong(stage, f"{stage.name} was tried {stage.attempt} times; go on in a new deployment.")
     assert stage.started_at is not None
     assert stage.completed_at is not None
     attempt = {
@@ -166,15 +170,12 @@ def retry_stage(tx: Transaction, step: StageStep) -> Record:
     return _done(tx, "stage.retry", deployment, stage, EventType.STAGE_RETRIED, message)
 
 
-def _lock(tx: Transaction, reference: str, etag: str = "") -> tuple[Deployment, Stage, Sequence[Stage]]:
-    """Return a stage for changing, its deployment, locked, and all stages of that."""
-    place = stage_store.stage_place(tx, reference)
-    found = store.lock_deployment(tx, place.deployment_id)
+def _lock(tx: Transaction, reference: str, etag: str = "") -> tuple[Deployment, Stage]:
+    """Return a stage for changing, and its deployment, locked."""
+    found = stage_store.lock_stage(tx, reference)
     catalog.require_team(tx.caller, found)
-    stages = stage_store.lock_stages(tx, place.deployment_id)
-    stage = next(stage for stage in stages if stage.id == place.id)
-    tx.match_etag(stage, etag)
-    return found.Deployment, stage, stages
+    tx.match_etag(found.Stage, etag)
+    return found.Deployment, found.Stage
 
 
 def _done(
@@ -193,7 +194,12 @@ def _done(
 
 def _require_in_progress(deployment: Deployment) -> None:
     if deployment.status != DeploymentStatus.IN_PROGRESS:
-        raise _wrong_deployment(deployment, "is not in progress")
+        raise wrong(deployment, f"The deployment is not in progress; it is {deployment.status}.")
+
+
+def _require_pending(stage: Stage, what: str) -> None:
+    if stage.status != StageStatus.PENDING:
+        raise _wrong(stage, f"Only a pending stage may be {what}; {stage.name} is {stage.status}.")
 
 
 def _require_running(stage: Stage) -> None:
@@ -201,34 +207,34 @@ def _require_running(stage: Stage) -> None:
         raise _wrong(stage, f"The stage {stage.name} is not running; it is {stage.status}.")
 
 
-def _require_its_turn(stage: Stage, stages: Sequence[Stage]) -> None:
+def _require_its_turn(stage: Stage, stages: Sequence[Record]) -> None:
     before = [other for other in stages if other.order < stage.order and other.status not in PASSED]
     if before:
-        names = ", ".join(f"{other.name} ({other.status})" for other in before[:10])
         raise FailedPrecondition(
-            f"{stage.name} comes after {names}.",
-            *(
-                Condition(other.status, f"{other.deployment_id}/{other.name}", f"stage {other.name} is {other.status}")
-                for other in before
-            ),
+            f"{stage.name} comes after {some(before)}.",
+            *(stage_condition(other) for other in before),
             metadata={"state": stage.status},
         )
 
 
-def _require_not_passed_by(deployment: Deployment, order: int, stages: Sequence[Stage]) -> None:
+def _require_free(name: str, order: int, others: Sequence[Record]) -> None:
+    for other in others:
+        if other.name == name:
+            raise AlreadyExists("stage", f"{other.deployment_id}/{name}")
+        if other.order == order:
+            raise AlreadyExists("stage", f"{other.deployment_id}/{other.name} (order {order})")
+
+
+def _require_not_passed_by(order: int, others: Sequence[Record]) -> None:
     """A stage that stands before one that was started would never have its turn."""
-    started = [stage for stage in stages if stage.order > order and stage.started_at is not None]
-    if started:
-        raise wrong_state(
-            str(deployment.id),
-            deployment.status,
-            f"Stage {started[0].name} (order {started[0].order}) was started already; choose a higher order.",
-        )
+    for other in others:
+        if other.order > order and other.started_at is not None:
+            raise wrong_state(
+                f"{other.deployment_id}/{other.name}",
+                other.status,
+                f"Stage {other.name} (order {other.order}) was started already; choose a higher order.",
+            )
 
 
 def _wrong(stage: Stage, message: str) -> FailedPrecondition:
     return wrong_state(f"{stage.deployment_id}/{stage.name}", stage.status, message)
-
-
-def _wrong_deployment(deployment: Deployment, what: str) -> FailedPrecondition:
-    return wrong_state(str(deployment.id), deployment.status, f"The deployment {what}: it is {deployment.status}.")

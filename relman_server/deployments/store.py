@@ -1,16 +1,16 @@
 """Queries of deployments and their events."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, func, select
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 from sqlalchemy.orm import aliased
 
 from relman_server.catalog import store as catalog
 from relman_server.catalog.model import Service
 from relman_server.deployments.inputs import ListDeployments, ListEvents
-from relman_server.deployments.model import WAITING, Deployment, DeploymentEvent, DeploymentStatus
+from relman_server.deployments.model import Deployment, DeploymentEvent, has_succeeded, is_waiting
 from relman_server.environments import store as environments
 from relman_server.environments.model import Environment
 from relman_server.kernel.db.transaction import Reading, Record, Transaction
@@ -77,13 +77,33 @@ def get_deployment_by_id(tx: Reading, wanted: UUID) -> Record:
     return found
 
 
-def lock_deployment(tx: Transaction, wanted: UUID) -> Record:
-    """Return `Deployment` for changing, service_name, owner_id, `caller_role` and environment_type; raises NotFound."""
+def deployments_by_id(tx: Reading, wanted: Collection[UUID]) -> dict[UUID, Record]:
+    """Return deployments as `get_deployment` does, by id."""
+    return {row.id: row for row in tx.rows(_deployments().where(Deployment.id.in_(wanted)))}
+
+
+def head(tx: Reading, wanted: UUID) -> Record:
+    """Return revision and status of a deployment; raises NotFound."""
+    found = tx.row(select(Deployment.revision, Deployment.status).where(Deployment.id == wanted))
+    if found is None:
+        raise NotFound("deployment", str(wanted))
+    return found
+
+
+def lock_deployment(tx: Transaction, wanted: UUID, *, with_queue: bool = False) -> Record:
+    """Return `Deployment` for changing, service_name, owner_id, `caller_role` and environment_type; raises NotFound.
+
+    Args:
+        tx: Where to read.
+        wanted: Id of the deployment.
+        with_queue: Also keep everyone else from adding to the queues of the service, and from leaving them.
+    """
     role = teams.caller_role(tx.caller.user_id, Service.team_id)
     found = tx.row(
         _joined(Deployment, *_NAMES, Service.owner_id, Environment.environment_type, role)
         .where(Deployment.id == wanted)
-        .with_for_update(of=Deployment)
+        # Weaker than FOR UPDATE: log chunks, which refer to the deployment, may be written meanwhile.
+        .with_for_update(of=(Service, Deployment) if with_queue else Deployment, key_share=True)
     )
     if found is None:
         raise NotFound("deployment", str(wanted))
@@ -119,21 +139,48 @@ def list_deployments(tx: Reading, wanted: ListDeployments) -> Listed:
 
 
 def _require_filters(tx: Reading, wanted: ListDeployments) -> None:
+    """Raise NotFound for what a filter names and is not there: an empty page would hide the misspelling."""
+    sought: dict[str, tuple[str, Select[Any]]] = {}
     if wanted.release:
-        releases.get_release(tx, wanted.release)
+        release = select(Release.id).join(Service, Service.id == Release.service_id)
+        sought["release"] = (wanted.release, release.where(releases.named(wanted.release)))
     if wanted.service:
-        catalog.get_service(tx, wanted.service)
+        sought["service"] = (wanted.service, select(Service.id).where(catalog.named(wanted.service)))
     if wanted.environment:
-        environments.get_environment(tx, wanted.environment)
+        environment = select(Environment.id).where(environments.named(wanted.environment))
+        sought["environment"] = (wanted.environment, environment)
+    if not sought:
+        return
+    found = tx.row(select(*(statement.scalar_subquery().label(kind) for kind, (_, statement) in sought.items())))
+    assert found is not None
+    for kind, (reference, _) in sought.items():
+        if getattr(found, kind) is None:
+            raise NotFound(kind, reference)
+
+
+def same_queue(deployment: Deployment) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    """Return the conditions that a deployment is of the same service, into the same environment."""
+    return (
+        Deployment.service_id == deployment.service_id,
+        Deployment.environment_id == deployment.environment_id,
+    )
+
+
+def behind(deployment: Deployment) -> ColumnElement[bool]:
+    """Return the condition that a deployment comes after another in the queue."""
+    return or_(
+        Deployment.created_at > deployment.created_at,
+        and_(Deployment.created_at == deployment.created_at, Deployment.id > deployment.id),
+    )
 
 
 def waiting_deployments(tx: Transaction, *conditions: ColumnElement[bool]) -> Sequence[Deployment]:
     """Return the waiting deployments that meet the conditions, for changing, oldest first."""
     return tx.entities(
         select(Deployment)
-        .where(Deployment.status.in_(WAITING), *conditions)
+        .where(is_waiting(), *conditions)
         .order_by(Deployment.created_at, Deployment.id)
-        .with_for_update(of=Deployment)
+        .with_for_update(of=Deployment, key_share=True)
     )
 
 
@@ -144,7 +191,7 @@ def running_release(tx: Reading, service_id: UUID, environment_id: UUID) -> UUID
         .where(
             Deployment.service_id == service_id,
             Deployment.environment_id == environment_id,
-            Deployment.status == DeploymentStatus.SUCCEEDED,
+            has_succeeded(),
         )
         .order_by(Deployment.completed_at.desc(), Deployment.id.desc())
         .limit(1)
@@ -153,14 +200,14 @@ def running_release(tx: Reading, service_id: UUID, environment_id: UUID) -> UUID
 
 
 def next_environments(tx: Reading, release_id: UUID) -> Sequence[Record]:
-    """Return the environments (id, name, is_active, `source` name) that promote from where a release succeeded last.
+    """Return the active environments (id, name, `source` name) that promote from where a release succeeded last.
 
     Empty `id` and `name` when nothing promotes from there; no row when the release succeeded nowhere.
     """
     source = aliased(Environment)
     last = (
         select(Deployment.environment_id)
-        .where(Deployment.release_id == release_id, Deployment.status == DeploymentStatus.SUCCEEDED)
+        .where(Deployment.release_id == release_id, has_succeeded())
         .order_by(Deployment.completed_at.desc(), Deployment.id.desc())
         .limit(1)
         .scalar_subquery()
