@@ -75,9 +75,7 @@ async def test_deployments_of_a_service_go_one_at_a_time_in_order_of_creation(se
     await admin.deployments.CancelDeployment(pb.CancelDeploymentRequest(deployment=queue[1].id, reason="not now"))
     await admin.deployments.StartDeployment(pb.StartDeploymentRequest(deployment=queue[0].id))
     third = await admin.deployments.GetDeployment(pb.GetDeploymentRequest(deployment=queue[2].id))
-    assert [(blocker.kind, blocker.subject_id) for blocker in third.blockers] == [
-        (pb.BLOCKER_KIND_QUEUE, queue[0].id)
-    ]
+    assert [(blocker.kind, blocker.subject_id) for blocker in third.blockers] == [(pb.BLOCKER_KIND_QUEUE, queue[0].id)]
     await admin.deployments.CompleteDeployment(
         pb.CompleteDeploymentRequest(deployment=queue[0].id, outcome=common_pb2.OUTCOME_FAILED, failure_reason="no")
     )
