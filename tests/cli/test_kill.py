@@ -38,8 +38,8 @@ def wait_for(condition: Callable[[], object]) -> None:
 def test_a_server_killed_during_a_run_loses_and_repeats_no_line(server_process: ServerProcess, bare: Command) -> None:
     """Killed twice while a command runs; its log, and a tail and a watch that were open all the time, are complete.
 
-    Acknowledging before the commit loses lines here; so does a writer that forgets them before. Sending them again
-    from anywhere but the committed sequence is refused, and a tail that starts over repeats.
+    Acknowledging before the commit loses lines here; so does a writer that forgets them before. A tail that starts over
+    instead of at its cursor repeats.
     """
     server_process.start()
     with Client(server_process.address) as client:

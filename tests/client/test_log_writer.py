@@ -114,8 +114,8 @@ def test_connections_cut_again_and_again_lose_and_repeat_nothing(
 ) -> None:
     """The promise of the writer and the tail.
 
-    Not keeping lines until they are acknowledged loses some; resending from the first one ends in SEQUENCE_CONFLICT;
-    a tail that starts over instead of at its cursor repeats.
+    Not keeping lines until they are acknowledged loses some; giving those that are sent again other numbers ends in
+    SEQUENCE_CONFLICT; a tail that starts over instead of at its cursor repeats.
     """
     breaks: list[RelmanError] = []
     seen: list[str] = []
