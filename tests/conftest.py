@@ -1,5 +1,6 @@
 """Fixtures that all tests share: a real server, over a real socket, on SQLite and on PostgreSQL."""
 
+import io
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -9,6 +10,7 @@ from typing import Any
 
 import grpc
 import pytest
+import structlog
 
 from relman_server import settings
 from relman_server.app import App
@@ -37,9 +39,25 @@ class MovableClock:
         self.ahead += span
 
 
+def _log(level: str, *, json: bool) -> None:
+    log_format.configure(level, json=json)
+    structlog.configure(cache_logger_on_first_use=False)  # so that a test can have the log for itself
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _quiet() -> None:
-    log_format.configure("warning", json=False)
+    _log("warning", json=False)
+
+
+@pytest.fixture
+def server_log(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
+    """What servers of this process log from now on, as JSON lines, however unimportant."""
+    log = io.StringIO()
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.stderr", log)
+        _log("debug", json=True)
+    yield log
+    _log("warning", json=False)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Delete, Index, Insert, Table, TextClause, Update, event, inspect
+from sqlalchemy import Connection, Index, TextClause, event, inspect
 from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
@@ -124,7 +124,11 @@ def plain(value: Any, *, sensitive: bool = False) -> Any:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
-_CHANGING_TEXT = re.compile(r"\s*(insert|update|delete|replace|merge|with)\b", re.IGNORECASE)
+# What SQLAlchemy writes, wherever in a statement it stands (a DELETE may hide in a query). Values are parameters, so a
+# match is never content; a word that is no table ("FOR UPDATE OF") is passed over below.
+_CHANGED = re.compile(r'\b(?:INSERT INTO|DELETE FROM|UPDATE) "?(\w+)"?')
+# What people write can look like anything, so there it is enough that it may change something.
+_MAY_CHANGE = re.compile(r"\b(?:insert|update|delete|merge|replace\s+into)\b", re.IGNORECASE)
 
 
 def watch(engine: Engine) -> None:
@@ -135,17 +139,21 @@ def watch(engine: Engine) -> None:
         clause: Any,  # SQLAlchemy passes any executable
         *_: object,
     ) -> None:
-        recorder: Recorder | None = connection.info.get("recorder")
-        if recorder is None:
-            return
-        if isinstance(clause, Insert | Update | Delete):
-            table = clause.table
-            if isinstance(table, Table) and table.info.get("audited", True):
-                recorder.touched.add(table.name)
-        elif isinstance(clause, TextClause) and _CHANGING_TEXT.match(clause.text):
+        if isinstance(clause, TextClause) and "recorder" in connection.info and _MAY_CHANGE.search(clause.text):
             raise AuditMissing("text statements cannot be watched: use insert(), update() or delete()")
 
+    def before_cursor_execute(connection: Connection, _: object, statement: str, *__: object) -> None:
+        recorder: Recorder | None = connection.info.get("recorder")
+        if recorder is not None:
+            recorder.touched |= {name for name in _CHANGED.findall(statement) if _is_audited(name)}
+
     event.listen(engine, "before_execute", before_execute)
+    event.listen(engine, "before_cursor_execute", before_cursor_execute)
+
+
+def _is_audited(name: str) -> bool:
+    table = Base.metadata.tables.get(name)
+    return table is not None and bool(table.info.get("audited", True))
 
 
 def check(recorder: Recorder, declared: str | None) -> None:
