@@ -5,8 +5,8 @@ tests/conftest.py. Tests that move the clock, or need an empty database, ask for
 """
 
 import shutil
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import grpc
@@ -49,13 +49,25 @@ async def own_server(
 async def _serving(
     engine_name: str, request: pytest.FixtureRequest, folder: Path, clock: Clock
 ) -> AsyncIterator[RunningServer]:
+    with _database(engine_name, request, folder) as url:
+        async with _serving_on(url, folder, clock) as running:
+            yield running
+
+
+@contextmanager
+def _database(engine_name: str, request: pytest.FixtureRequest, folder: Path) -> Iterator[str]:
     if engine_name == "sqlite":
         shutil.copy(request.getfixturevalue("sqlite_template"), folder / "relman.db")
-        url = f"sqlite:///{folder / 'relman.db'}"
-    else:
-        postgres: Postgres = request.getfixturevalue("postgres")
-        name = postgres.create_database(template=request.getfixturevalue("postgres_template"))
-        url = postgres.url(name)
+        yield f"sqlite:///{folder / 'relman.db'}"
+        return
+    postgres: Postgres = request.getfixturevalue("postgres")
+    name = postgres.create_database(template=request.getfixturevalue("postgres_template"))
+    yield postgres.url(name)
+    postgres.drop_database(name)
+
+
+@asynccontextmanager
+async def _serving_on(url: str, folder: Path, clock: Clock) -> AsyncIterator[RunningServer]:
     chosen = settings.build(
         {"listen": "127.0.0.1:0", "data_dir": folder / "data", "database_url": url, "database_connections": 8}
     )
@@ -67,5 +79,3 @@ async def _serving(
             yield running
     finally:
         app.close()
-        if engine_name != "sqlite":
-            postgres.drop_database(name)

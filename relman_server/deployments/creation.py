@@ -1,6 +1,7 @@
 """How deployments come to be: created, promoted, tried again."""
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -130,6 +131,7 @@ def _create(
         rollback_id=None,
         rolled_back_by=None,
         created_by=tx.caller.user_id,
+        created_at=_place_in_queue(tx, facts.service_id),
         **defaults | columns,
     )
     # Before anything else is locked: from here on neither the release nor the environment changes.
@@ -137,14 +139,20 @@ def _create(
     tx.add_all([new_stage(deployment.id, spec, order) for order, spec in enumerate(stages, start=1)])
     if supersede:
         _supersede(tx, deployment, facts.release_name)
-    # Its transaction may have begun before one that is committed already: those it now stands before wait for it.
-    overtaken = store.waiting_deployments(tx, *store.same_queue(deployment), store.behind(deployment))
     blockers = gates.evaluate(facts_of(tx, [deployment.id])[deployment.id], tx.now)
     queue.decide(deployment, blockers)
     created = record(tx, deployment, EventType.CREATED, queue.sentence(blockers))
     tx.audit(action, deployment, stages=[spec.name for spec in stages])
-    queue.look_again(tx, overtaken)
     return created
+
+
+def _place_in_queue(tx: Transaction, service_id: UUID) -> datetime:
+    """Return the time, or just after the service's newest deployment: nobody gets before one that is there already.
+
+    Times are taken when transactions begin, by clocks that may differ; queues go by who came, under the service's lock.
+    """
+    newest = store.newest_creation(tx, service_id)
+    return tx.now if newest is None else max(tx.now, newest + timedelta(microseconds=1))
 
 
 def new_stage(deployment_id: UUID, spec: StageSpec, order: int) -> Stage:

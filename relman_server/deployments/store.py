@@ -1,6 +1,7 @@
 """Queries of deployments and their events."""
 
 from collections.abc import Collection, Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -182,6 +183,17 @@ def waiting_deployments(tx: Transaction, *conditions: ColumnElement[bool]) -> Se
         .order_by(Deployment.created_at, Deployment.id)
         .with_for_update(of=Deployment, key_share=True)
     )
+
+
+def newest_creation(tx: Reading, service_id: UUID) -> datetime | None:
+    """Return when the service's newest deployment was created; None before the first."""
+    found: datetime | None = tx.scalar(
+        select(Deployment.created_at)
+        .where(Deployment.service_id == service_id)
+        .order_by(Deployment.created_at.desc())
+        .limit(1)
+    )
+    return found
 
 
 def running_release(tx: Reading, service_id: UUID, environment_id: UUID) -> UUID | None:

@@ -55,7 +55,7 @@ async def start(caller: Caller, deployment: pb.Deployment, **fields: Any) -> pb.
 
 
 async def complete(
-    caller: Caller, deployment: pb.Deployment, outcome: common_pb2.Outcome = SUCCEEDED, **fields: Any
+    caller: Caller, deployment: pb.Deployment, outcome: common_pb2.Outcome.ValueType = SUCCEEDED, **fields: Any
 ) -> pb.Deployment:
     """End a deployment."""
     return await caller.deployments.CompleteDeployment(
@@ -143,3 +143,22 @@ def set_columns(tx: Transaction, deployment: str, columns: dict[str, Any]) -> No
     for name, value in columns.items():
         setattr(found, name, value)
     tx.audit("deployment.update", found)
+
+
+async def set_active(server: RunningServer, environment: str, *, active: bool) -> None:
+    """Open or close an environment."""
+    await server.admin.environments.UpdateEnvironment(
+        environment_pb2.UpdateEnvironmentRequest(environment=environment, is_active=active)
+    )
+
+
+async def lock(server: RunningServer, environment: str, **fields: Any) -> None:
+    """Lock an environment."""
+    await server.admin.environments.LockEnvironment(
+        environment_pb2.LockEnvironmentRequest(environment=environment, reason="moving house", **fields)
+    )
+
+
+async def unlock(server: RunningServer, environment: str) -> None:
+    """Unlock an environment."""
+    await server.admin.environments.UnlockEnvironment(environment_pb2.UnlockEnvironmentRequest(environment=environment))

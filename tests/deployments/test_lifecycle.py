@@ -2,9 +2,8 @@
 
 import grpc
 
-from relman_client.v1 import common_pb2
+from relman_client.v1 import common_pb2, release_pb2, stage_pb2
 from relman_client.v1 import deployment_pb2 as pb
-from relman_client.v1 import release_pb2, stage_pb2
 from tests.factories import RunningServer, make_deployment, make_environment, make_release, make_service, refused
 
 

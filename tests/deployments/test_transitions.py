@@ -18,7 +18,7 @@ TRANSITIONS: dict[str, tuple[Transition, dict[str, str]]] = {
     "start": (steps.start, {"READY": "IN_PROGRESS"}),
     "succeed": (lambda caller, found: steps.complete(caller, found, SUCCEEDED), {"IN_PROGRESS": "SUCCEEDED"}),
     "fail": (lambda caller, found: steps.complete(caller, found, FAILED), {"IN_PROGRESS": "FAILED"}),
-    "cancel": (steps.cancel, {before: "CANCELLED" for before in ("PENDING", "READY", "IN_PROGRESS")}),
+    "cancel": (steps.cancel, dict.fromkeys(("PENDING", "READY", "IN_PROGRESS"), "CANCELLED")),
 }
 
 
