@@ -1,7 +1,6 @@
 """Builders that all tests share: a test states only what matters to it."""
 
 import itertools
-from datetime import timedelta
 from functools import partial
 from typing import Any, cast
 from uuid import UUID
@@ -132,13 +131,13 @@ class RunningServer:
         user_id = await self.app.db.write(_add_user, name, is_admin, is_auditor)
         return self.caller(Identity(user_id, name, 1, self.app.clock.now() + ACCESS_TTL, is_admin, is_auditor))
 
-    def caller(self, identity: Identity, *, expires_in: timedelta | None = None) -> Caller:
+    def caller(self, identity: Identity) -> Caller:
         """Return someone who calls with a token for this identity."""
         token = self.app.signer.issue(identity, self.app.clock.now())
         return Caller(self.channel, token.text, identity.username, identity.user_id)
 
 
-def _add_user(tx: Transaction, name: str, is_admin: bool, is_auditor: bool) -> UUID:  # noqa: FBT001 - passed through write
+def _add_user(tx: Transaction, name: str, is_admin: bool, is_auditor: bool) -> UUID:
     user = User(
         email=f"{name}@example.com",
         username=name,
