@@ -270,7 +270,22 @@ class Found:
 
 def find(payload: bytes, wanted: Wanted, skip: int = 0) -> list[Found]:
     """Return the lines of a chunk that are wanted, without the first `skip`."""
-    entries = pb.TailLogsResponse.FromString(payload).entries.entries
+    return _find(pb.TailLogsResponse.FromString(payload).entries.entries, wanted, skip)
+
+
+def narrow(payload: bytes, wanted: Wanted, skip: int = 0) -> bytes:
+    """Return the answer that holds what is wanted of a chunk; empty when that is nothing."""
+    if not skip and not wanted.narrows:
+        return payload
+    chunk = pb.TailLogsResponse.FromString(payload).entries
+    entries = [found.entry for found in _find(chunk.entries, wanted, skip)]
+    if not entries:
+        return b""
+    chosen = pb.LogEntries(entries=entries, stream_name=chunk.stream_name)
+    return pb.TailLogsResponse(entries=chosen).SerializeToString()
+
+
+def _find(entries: Sequence[pb.LogEntry], wanted: Wanted, skip: int) -> list[Found]:
     since = timestamp(wanted.since) if wanted.since else None
     return [
         Found(index, entry)
@@ -278,25 +293,9 @@ def find(payload: bytes, wanted: Wanted, skip: int = 0) -> list[Found]:
         if index >= skip
         and (not wanted.sources or entry.source in wanted.sources)
         and entry.severity >= wanted.min_severity
-        and (since is None or _at_or_after(entry.time, since))
+        and (since is None or (entry.time.seconds, entry.time.nanos) >= (since.seconds, since.nanos))
         and (not wanted.contains or wanted.contains in entry.text.casefold())
     ]
-
-
-def _at_or_after(time: Timestamp, since: Timestamp) -> bool:
-    return (time.seconds, time.nanos) >= (since.seconds, since.nanos)
-
-
-def narrow(payload: bytes, wanted: Wanted, skip: int = 0) -> bytes:
-    """Return the answer that holds what is wanted of a chunk; empty when that is nothing."""
-    if not skip and not wanted.narrows:
-        return payload
-    found = find(payload, wanted, skip)
-    if not found:
-        return b""
-    name = pb.TailLogsResponse.FromString(payload).entries.stream_name
-    entries = pb.LogEntries(entries=[one.entry for one in found], stream_name=name)
-    return pb.TailLogsResponse(entries=entries).SerializeToString()
 
 
 def with_cursor(answer: bytes, cursor: str) -> bytes:

@@ -1,7 +1,9 @@
 """Which lines are taken, and which are not: the same rules for AppendLogs and WriteLogs."""
 
 import asyncio
+from concurrent.futures import wait
 from datetime import UTC, datetime
+from typing import Any
 from uuid import uuid4
 
 import grpc
@@ -12,6 +14,8 @@ from sqlalchemy import select
 from relman_client.v1 import common_pb2, lease_pb2
 from relman_client.v1 import log_pb2 as pb
 from relman_server.kernel.db.audit import AuditEntry
+from relman_server.kernel.db.transaction import Transaction
+from relman_server.logs import store
 from tests.factories import RunningServer, make_deployment, make_release, make_service, make_team, refused
 from tests.logs.steps import append, cancel, lines, new_log, texts_of
 from tests.statements import statements
@@ -247,6 +251,23 @@ async def test_after_the_deployment_streams_are_finished_but_not_opened(shared_s
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "INVALID_STATE")
     assert refusal.conditions[0][:2] == ("CANCELLED", deployment)
     assert (await append(admin, deployment, "b", first=2, finish=True)).finished
+
+
+async def test_a_deployment_does_not_end_while_a_stream_is_opened(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when the deployment is not locked: who follows the log to its end would miss the stream."""
+    deployment, loop = await new_log(server), asyncio.get_running_loop()
+    add_stream, ending = store.add_stream, []
+
+    def end_meanwhile(tx: Transaction, *args: Any) -> bool:
+        ending.append(asyncio.run_coroutine_threadsafe(cancel(server.admin, deployment), loop))
+        assert not wait(ending, timeout=0.5).done, "it ended"
+        return add_stream(tx, *args)
+
+    monkeypatch.setattr(store, "add_stream", end_meanwhile)
+    assert (await append(server.admin, deployment, "a")).committed_sequence == 1
+    await asyncio.wrap_future(ending[0])
 
 
 async def test_only_who_works_on_the_service_writes_and_everyone_reads(shared_server: RunningServer) -> None:
