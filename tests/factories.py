@@ -73,7 +73,9 @@ class Caller:
         user_id: Their id; None for nobody.
     """
 
-    def __init__(self, channel: grpc.aio.Channel, token: str = "", username: str = "", user_id: UUID | None = None):
+    def __init__(
+        self, channel: grpc.aio.Channel, token: str = "", username: str = "", user_id: UUID | None = None
+    ) -> None:
         self.username = username
         self.user_id = user_id
         self.token = token

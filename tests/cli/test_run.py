@@ -188,7 +188,7 @@ def test_a_second_attempt_has_a_log_stream_of_its_own(relman: Command, admin: Cl
 
 def test_a_deployment_that_was_not_started_is_said_to_be(relman: Command, admin: Client) -> None:
     done = run(relman, create_deployment(admin, "build"), "touch", "ran")
-    assert (done.returncode, done.stderr) == (1, "Error: The deployment is not in progress: it is READY.\n")
+    assert (done.returncode, done.stderr) == (1, "Error: The deployment is not in progress; it is READY.\n")
     assert not (relman.folder / "ran").exists()
 
 
