@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import select
 
-from relman_client.v1 import common_pb2, environment_pb2, stage_pb2
+from relman_client.v1 import common_pb2, environment_pb2, release_pb2, stage_pb2
 from relman_client.v1 import deployment_pb2 as pb
 from relman_server.deployments.model import Deployment
 from relman_server.kernel.db.transaction import Transaction
@@ -162,3 +162,9 @@ async def lock(server: RunningServer, environment: str, **fields: Any) -> None:
 async def unlock(server: RunningServer, environment: str) -> None:
     """Unlock an environment."""
     await server.admin.environments.UnlockEnvironment(environment_pb2.UnlockEnvironmentRequest(environment=environment))
+
+
+async def release_state(caller: Caller, release: str) -> str:
+    """Return a release's status without its prefix."""
+    found = await caller.releases.GetRelease(release_pb2.GetReleaseRequest(release=release))
+    return release_pb2.ReleaseStatus.Name(found.status).removeprefix("RELEASE_STATUS_")
