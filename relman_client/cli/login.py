@@ -1,6 +1,8 @@
 """`relman login`."""
 
 import sys
+from collections.abc import Callable
+from getpass import getpass
 from typing import Annotated
 
 import typer
@@ -32,14 +34,25 @@ def login(
         raise typer.BadParameter("there is no terminal to ask on: use --password-stdin", param_hint="--password-stdin")
     if password_stdin and login is None:
         raise typer.BadParameter("needed with --password-stdin", param_hint="--login")
-    name = login if login is not None else typer.prompt("Email or username", err=True)
-    password = _password_from_stdin() if password_stdin else typer.prompt("Password", hide_input=True, err=True)
+    name = login if login is not None else _ask("Email or username: ", input)
+    password = _password_from_stdin() if password_stdin else _ask("Password: ", getpass)
     session.client.login(name, password, store=session.store)
     user = session.client.auth.GetCurrentUser(GetCurrentUserRequest())
     if session.wants_json:
         session.show(user)
     else:
         session.done(f"logged in to {session.server} as {user.username}")
+
+
+def _ask(question: str, read: Callable[[str], str]) -> str:
+    """Ask on standard error: standard output is for answers."""
+    sys.stderr.write(question)
+    sys.stderr.flush()
+    try:
+        return read("")
+    except (KeyboardInterrupt, EOFError):
+        sys.stderr.write("\n")
+        raise KeyboardInterrupt from None
 
 
 def _password_from_stdin() -> str:

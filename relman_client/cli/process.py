@@ -99,7 +99,8 @@ def _signals() -> Iterator[Callable[[subprocess.Popen[bytes]], None]]:
         for number in early:
             _signal_group(child, number)
 
-    before = {number: signal.signal(number, handle) for number in _PASSED_ON}
+    heeded = [number for number in _PASSED_ON if signal.getsignal(number) != signal.SIG_IGN]  # nohup ignores some
+    before = {number: signal.signal(number, handle) for number in heeded}
     try:
         yield pass_on_to
     finally:

@@ -1,5 +1,13 @@
+import fcntl
 import json
+import os
+import pty
 import stat
+import subprocess
+import termios
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -82,3 +90,54 @@ def test_damage_is_an_error_of_its_own(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "relman" / "credentials.json").write_bytes(b"\xff")
     with pytest.raises(ConfigError):
         FileStore("one").load()
+
+
+@pytest.mark.parametrize("key", [b"\x03", b"\x04"])
+def test_who_changes_their_mind_at_the_prompt_gets_no_more_than_a_line_end(nobody: Command, key: bytes) -> None:
+    with on_a_terminal(nobody, "login") as (process, terminal):
+        assert read_until(terminal, b"Email or username: ")
+        time.sleep(0.5)  # a signal just before Python reads is noticed after the next key only
+        os.write(terminal, key)
+        rest = read_until(terminal, None)
+        assert process.wait(10) == 130
+    assert rest.replace(b"^C", b"").replace(b"^D\x08\x08", b"").strip() == b""
+
+
+def test_the_password_is_asked_for_and_not_shown(nobody: Command) -> None:
+    with on_a_terminal(nobody, "login", "--login", ADMIN_EMAIL) as (process, terminal):
+        assert read_until(terminal, b"Password: ")
+        while termios.tcgetattr(terminal)[3] & termios.ECHO:  # what is typed before is thrown away
+            time.sleep(0.05)
+        os.write(terminal, f"{ADMIN_PASSWORD}\n".encode())
+        rest = read_until(terminal, None)
+        assert process.wait(10) == 0
+    assert ADMIN_PASSWORD.encode() not in rest
+    assert rest.strip().endswith(b" as admin")
+
+
+@contextmanager
+def on_a_terminal(command: Command, *arguments: str) -> "Iterator[tuple[subprocess.Popen[str], int]]":
+    """The command with a terminal for all its streams, and the other end of that."""
+    ours, theirs = pty.openpty()
+
+    def take_over() -> None:
+        fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
+
+    process = command.start(
+        *arguments, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True, preexec_fn=take_over
+    )
+    os.close(theirs)
+    yield process, ours
+    os.close(ours)
+
+
+def read_until(terminal: int, text: bytes | None) -> bytes:
+    """What comes up to a text, or to the end."""
+    seen = b""
+    while text is None or text not in seen:
+        try:
+            data = os.read(terminal, 1024)
+        except OSError:  # the other end is closed
+            break
+        seen += data
+    return seen
