@@ -20,7 +20,16 @@ from sqlalchemy.exc import ArgumentError
 
 PREFIX = "RELMAN_"
 # Read by the client, by tests and by the TOML option: not settings of the server, and no mistake either.
-OTHERS = ("RELMAN_SERVER", "RELMAN_TOKEN", "RELMAN_CONFIG", "RELMAN_OUTPUT", "RELMAN_DEPLOYMENT", "RELMAN_TEST_")
+OTHERS = (
+    "RELMAN_SERVER",
+    "RELMAN_TOKEN",
+    "RELMAN_CONFIG",
+    "RELMAN_OUTPUT",
+    "RELMAN_DEPLOYMENT",
+    "RELMAN_PLAINTEXT",
+    "RELMAN_CA_FILE",
+    "RELMAN_TEST_",
+)
 
 
 class SettingsError(Exception):

@@ -567,7 +567,9 @@ class TailLogsRequest(_message.Message):
     tail_lines: _builtins.int
     """With this many of the last lines, 0 to 10,000."""
     follow: _builtins.bool
-    """Go on as lines come, until the deployment is final and its streams are finished."""
+    """Go on as lines come, until the deployment is final and its streams are finished, or silent for a
+    minute since.
+    """
     stage: _builtins.str
     """Only lines of this stage: name, `deployment-id/stage-name` or id."""
     min_severity: _common_pb2.Severity.ValueType

@@ -1,21 +1,40 @@
 """Queries of logs."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from functools import cache
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, Table, and_, bindparam, exists, false, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    Table,
+    and_,
+    bindparam,
+    exists,
+    false,
+    func,
+    insert,
+    or_,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from relman_server.catalog.model import Service
 from relman_server.deployments.model import Deployment, Stage
+from relman_server.kernel.db.model import UtcDateTime
 from relman_server.kernel.db.transaction import Reading, Record, Transaction
 from relman_server.kernel.errors import InvalidInput, NotFound, Violation
 from relman_server.kernel.ids import new_id, parse_id
 from relman_server.logs.inputs import Chunk
 from relman_server.logs.model import LogChunk, LogHead, LogStream
 from relman_server.teams import store as teams
+
+ABANDONED_AFTER = timedelta(minutes=1)
+"""How long a stream of a deployment that has ended may be silent before nobody waits for its end any more."""
 
 
 def writable(tx: Reading, deployment_id: UUID, stage: str | None, stream_name: str | None) -> Record:
@@ -39,15 +58,19 @@ def readable(tx: Reading, deployment_id: UUID, stage: str | None) -> Record:
     Raises NotFound and InvalidInput as `_require_stage` does.
     """
     how, parameters = _stage_parameters(stage, deployment_id)
-    return _require_stage(tx.row(_readable(how), parameters | {"deployment": deployment_id}), deployment_id, stage)
+    parameters |= {"deployment": deployment_id, "silent_since": tx.now - ABANDONED_AFTER}
+    return _require_stage(tx.row(_readable(how), parameters), deployment_id, stage)
 
 
 def state(tx: Reading, deployment_id: UUID) -> Record:
     """Return `status` of the deployment, `position` and `entry_count` of its log, and whether a stream `is_open`.
 
+    A stream that nobody finished, nor wrote to for ABANDONED_AFTER once the deployment had ended, is open no more: its
+    writer is gone, and nobody should follow it for good.
+
     Raises NotFound.
     """
-    row = tx.row(_state(), {"deployment": deployment_id})
+    row = tx.row(_state(), {"deployment": deployment_id, "silent_since": tx.now - ABANDONED_AFTER})
     if row is None:
         raise NotFound("deployment", str(deployment_id))
     return row
@@ -108,7 +131,13 @@ def _readable(stage: str) -> Select[Any]:
 
 @cache
 def _state() -> Select[Any]:
-    unfinished = exists().where(LogStream.deployment_id == Deployment.id, LogStream.finished.is_(False))
+    silent_since = bindparam("silent_since", type_=UtcDateTime())
+    unfinished = exists().where(
+        LogStream.deployment_id == Deployment.id,
+        LogStream.finished.is_(False),
+        # NULL, so unknown, while the deployment has not ended.
+        or_(func.coalesce(Deployment.completed_at > silent_since, true()), LogStream.updated_at > silent_since),
+    )
     columns: list[Any] = [  # of different types
         Deployment.status,
         func.coalesce(LogHead.position, 0).label("position"),

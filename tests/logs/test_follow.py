@@ -54,6 +54,27 @@ async def test_the_end_of_the_deployment_wakes_who_follows_a_finished_log(shared
     assert follower.events == ["entries", "progress", "end"]
 
 
+async def test_a_stream_whose_writer_is_gone_is_not_waited_for_for_good(
+    server: RunningServer, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A follower would wait for the end of a stream that nobody will finish."""
+    monkeypatch.setitem(tail_module.POLL, server.app.db.engine, 0.05)
+    deployment = await new_log(server)
+    await append(server.admin, deployment, "cut off in the mid")
+    follower = Follower(server.admin, deployment)
+    await follower.caught_up()
+    clock.advance(store.ABANDONED_AFTER * 2)
+    await asyncio.sleep(0.2)
+    assert not follower.task.done(), "silence alone is no end: the deployment goes on"
+    await cancel(server.admin, deployment)
+    await asyncio.sleep(0.2)
+    assert not follower.task.done(), "the writer has some time to finish"
+    clock.advance(store.ABANDONED_AFTER * 2)
+    async with asyncio.timeout(5):
+        await follower.to_the_end()
+    assert follower.events[-1] == "end"
+
+
 async def test_who_filters_is_not_kept_waiting_at_the_end(shared_server: RunningServer) -> None:
     admin = shared_server.admin
     deployment = await new_log(shared_server, "build", "test")

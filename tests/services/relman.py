@@ -31,6 +31,7 @@ class ServerProcess:
     lines: list[str] = field(default_factory=list)
     logged: list[str] = field(default_factory=list)
     process: subprocess.Popen[str] | None = None
+    _serves: bool = False
     _readers: list[threading.Thread] = field(default_factory=list)
 
     def start(self) -> "ServerProcess":
@@ -49,6 +50,7 @@ class ServerProcess:
             stderr=subprocess.PIPE,
             text=True,
         )
+        self._serves = False
         serving = threading.Event()
         self._readers = [
             threading.Thread(target=self._read_output, args=(self.process, serving), daemon=True),
@@ -56,7 +58,7 @@ class ServerProcess:
         ]
         for reader in self._readers:
             reader.start()
-        if not serving.wait(START_SECONDS) or self.process.poll() is not None:
+        if not serving.wait(START_SECONDS) or not self._serves:
             self.kill()
             raise RuntimeError(f"the server did not start: {self.lines} {self.logged}")
         return self
@@ -67,8 +69,9 @@ class ServerProcess:
             self.lines.append(line.rstrip("\n"))
             if line.startswith("relman is serving on "):
                 self.address = line.split()[-1]
+                self._serves = True
                 serving.set()
-        serving.set()  # it ended; start() looks at which it was
+        serving.set()  # it ended: start() sees that it does not serve
 
     def _read_log(self, process: "subprocess.Popen[str]") -> None:
         assert process.stderr is not None
