@@ -168,3 +168,10 @@ async def release_state(caller: Caller, release: str) -> str:
     """Return a release's status without its prefix."""
     found = await caller.releases.GetRelease(release_pb2.GetReleaseRequest(release=release))
     return release_pb2.ReleaseStatus.Name(found.status).removeprefix("RELEASE_STATUS_")
+
+
+async def hold_for_a_moment(server: RunningServer, deployment: pb.Deployment) -> None:
+    """Hold a deployment's release and let it go."""
+    hold = {"release": deployment.release_id, "reason": "a look"}
+    await server.admin.releases.QuarantineRelease(release_pb2.QuarantineReleaseRequest(**hold))
+    await server.admin.releases.ClearQuarantine(release_pb2.ClearQuarantineRequest(**hold))
