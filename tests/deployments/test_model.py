@@ -165,8 +165,9 @@ class Driver:
 
     async def work(self) -> None:
         """Start, end, skip or retry a stage."""
-        found = self.deployment()
-        if found is None or not found.stages:
+        at_work = [found for found in self.model.deployments if found.status == "IN_PROGRESS" and found.stages]
+        found = self.random.choice(at_work) if at_work and self.random.random() < 0.9 else self.deployment()
+        if found is None or not found.stages or (found.status == "WAITING" and self.random.random() < 0.8):
             return
         index = self.random.randrange(len(found.stages))
         before = found.stages[index]
