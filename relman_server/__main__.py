@@ -43,18 +43,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     log_format.configure(chosen.log_level, json=None if chosen.log_format is None else chosen.log_format == "json")
     try:
         return migrate(chosen) if flags["command"] == "migrate" else asyncio.run(serve(chosen))
+    except KeyboardInterrupt:
+        return 130  # before the signal's handler was there
     except schema.SchemaMismatch as error:
         return settings.fail(error)
-    except RelmanError as error:
-        return _fail(error.message)
-    except OSError as error:
+    except (RelmanError, OSError) as error:
         return _fail(str(error))
     except SQLAlchemyError as error:
         return _fail(f"the database cannot be used: {str(getattr(error, 'orig', error)).splitlines()[0]}")
 
 
 def _fail(line: str) -> int:
-    sys.stderr.write(f"relman-server: {line}\n")
+    sys.stderr.write(f"relman-server: {' '.join(line.split())}\n")
     return 1
 
 

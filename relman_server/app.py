@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from types import ModuleType
@@ -76,6 +76,7 @@ from relman_server.kernel.rpc.server import MAX_MESSAGE_BYTES, Registration, Rpc
 from relman_server.kernel.rpc.validate import Validate
 from relman_server.kernel.streams.bus import Bus, LocalBus
 from relman_server.kernel.streams.lifetime import Lifetimes
+from relman_server.kernel.streams.redis import Redis
 from relman_server.logs import logic as logs
 from relman_server.logs import tail
 from relman_server.logs.service import LogService
@@ -111,6 +112,7 @@ class App:
         self.signer = Signer(self._key)
         self.verifier = TokenVerifier(self.signer, self.clock)
         self.bus: Bus = LocalBus()
+        self.redis = Redis(settings.redis_url.get_secret_value()) if settings.redis_url else None
         self._subscribe()
 
     @asynccontextmanager
@@ -125,6 +127,7 @@ class App:
         health = Health(
             [service.descriptor.full_name for service in services],
             {"database": self.db.ping},
+            {"redis": self.redis.ping} if self.redis else {},
         )
         rpc = RpcServer(
             services,
@@ -151,6 +154,8 @@ class App:
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
+            if self.redis:
+                await self.redis.close()
 
     def close(self) -> None:
         """Close the database; afterwards the app is of no use."""
@@ -205,7 +210,9 @@ class App:
             _registration(deployment_pb2, deployment_pb2_grpc, "DeploymentService", deployments),
             _registration(stage_pb2, stage_pb2_grpc, "StageService", StageService(self.db)),
             _registration(log_pb2, log_pb2_grpc, "DeploymentLogService", log_service),
-            _registration(system_pb2, system_pb2_grpc, "SystemService", SystemService(server, self.db, self.clock)),
+            _registration(
+                system_pb2, system_pb2_grpc, "SystemService", SystemService(server, self.db, self.clock, self.redis)
+            ),
             *(_registration(messages, stubs, name) for messages, stubs, name in LATER),
         ]
 
@@ -232,16 +239,24 @@ class App:
         """Learn of credentials that other processes changed; an embedded database has no other process."""
         while self.db.engine != "sqlite":
             await asyncio.sleep(REVOCATIONS_EVERY)
-            with suppress(RelmanError):
-                await self.verifier.load(self.db)
+            await _unfailing(self.verifier.load(self.db))
 
     async def _keep_house(self) -> None:
         """Remove what is kept for a limited time only."""
         while True:
-            with suppress(RelmanError):
-                await self.db.write(idempotency.forget)
-                await self.db.write(auth_store.forget_sessions)
+            await _unfailing(self.db.write(idempotency.forget))
+            await _unfailing(self.db.write(auth_store.forget_sessions))
             await asyncio.sleep(HOUSEKEEPING_EVERY)
+
+
+async def _unfailing(work: Awaitable[None]) -> None:
+    """Await work that is done again later: whatever is wrong this time must not be the end of it."""
+    try:
+        await work
+    except RelmanError:
+        return  # the log has it already
+    except Exception:
+        log.exception("background work failed")
 
 
 # Services of the contract that this version does not offer: every RPC of theirs answers UNIMPLEMENTED, after the

@@ -7,9 +7,11 @@ misspelt RELMAN_DATABSE_URL would silently serve another database.
 import argparse
 import difflib
 import os
+import re
 import sys
 import tomllib
 from collections.abc import Mapping
+from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal
@@ -19,8 +21,8 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 PREFIX = "RELMAN_"
-# Read by the client, by tests and by the TOML option: not settings of the server, and no mistake either.
-OTHERS = (
+# Read by the client, and so in the same shell: not settings of the server, and no mistake either.
+OTHERS = {
     "RELMAN_SERVER",
     "RELMAN_TOKEN",
     "RELMAN_CONFIG",
@@ -28,8 +30,8 @@ OTHERS = (
     "RELMAN_DEPLOYMENT",
     "RELMAN_PLAINTEXT",
     "RELMAN_CA_FILE",
-    "RELMAN_TEST_",
-)
+}
+TESTS = "RELMAN_TEST_"
 
 
 class SettingsError(Exception):
@@ -90,6 +92,24 @@ class Settings(BaseModel):
         if url.drivername not in {"sqlite", "postgresql+psycopg"}:
             raise ValueError("must begin with postgresql+psycopg:// or sqlite:///")
         return SecretStr(url.render_as_string(hide_password=False))
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return None
+        if not value.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("must begin with redis://, rediss:// or unix://")
+        if find_spec("redis") is None:
+            raise ValueError('needs the extra "redis": pip install "relman-server[redis]"')
+        return value
+
+    @field_validator("admin_email")
+    @classmethod
+    def _email(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[^@\s\x00-\x1f\x7f]{1,64}@[^@\s\x00-\x1f\x7f]{1,189}", value):
+            raise ValueError("must be an email address of at most 254 characters")
+        return value
 
     @field_validator("admin_password")
     @classmethod
@@ -169,13 +189,17 @@ def load(flags: Mapping[str, Any], environment: Mapping[str, str] = os.environ) 
     if file:
         values |= _read_toml(Path(file), known)
     for name, text in environment.items():
-        if not name.startswith(PREFIX) or name.startswith(OTHERS):
+        if not name.startswith(PREFIX) or name.startswith(TESTS) or name in OTHERS:
             continue
         key = name.removeprefix(PREFIX).lower()
         if key == "config_file":
             continue
         if key not in known:
             raise SettingsError(f"{name} is not a setting{_suggest(key, known, PREFIX)}")
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise SettingsError(f"{name} is not UTF-8") from None
         if text:
             values[key] = text
     values |= {name: text for name, text in flags.items() if name in known and text is not None}
@@ -222,5 +246,5 @@ def _sentence(error: ValidationError) -> str:
 
 def fail(error: Exception) -> int:
     """Print the one line, and return the exit status of a usage error."""
-    sys.stderr.write(f"relman-server: {error}\n")
+    sys.stderr.write(f"relman-server: {' '.join(str(error).split())}\n")
     return 2

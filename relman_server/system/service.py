@@ -1,8 +1,8 @@
 """SystemService: the server itself."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from typing import Protocol
 
 from relman_client.v1 import system_pb2 as pb
 from relman_client.v1 import system_pb2_grpc
@@ -14,8 +14,17 @@ from relman_server.kernel.rpc.chain import Context
 from relman_server.system import convert
 from relman_server.system.convert import Component, Server
 
-Ping = Callable[[], Awaitable[timedelta]]
 PATIENCE = 3.0
+
+
+class Part(Protocol):
+    """What the server is made of and can ask for a sign of life."""
+
+    async def ping(self) -> timedelta:
+        """Return how long it took to answer; raise a RelmanError when it does not."""
+
+    async def server_version(self) -> str:
+        """Return its version."""
 
 
 class SystemService(system_pb2_grpc.SystemServiceServicer):
@@ -25,30 +34,30 @@ class SystemService(system_pb2_grpc.SystemServiceServicer):
         server: What it is.
         db: Its database.
         clock: Its clock.
-        redis: Asks the bus's Redis or Valkey for a sign of life; None when there is none.
+        redis: The bus's Redis or Valkey; None when there is none.
     """
 
-    def __init__(self, server: Server, db: Database, clock: Clock, redis: Ping | None = None) -> None:
+    def __init__(self, server: Server, db: Database, clock: Clock, redis: Part | None = None) -> None:
         self._server = server
         self._db = db
         self._clock = clock
         self._redis = redis
 
     async def GetHealth(self, request: pb.GetHealthRequest, context: Context) -> pb.ServerHealth:
-        app = Component(latency=timedelta(0), version=self._server.version)
-        database = await self._ask(self._db.ping)
-        if not database.problem:
-            database = Component(database.latency, await self._db.server_version())
-        redis = await self._ask(self._redis) if self._redis else Component(configured=False)
         known = current_call.get().identity is not None
+        app = Component(latency=timedelta(0), version=self._server.version)
+        database = await self._ask(self._db, with_version=known)
+        redis = await self._ask(self._redis, with_version=known) if self._redis else Component(configured=False)
         return convert.health(app, database, redis, with_versions=known)
 
     async def GetServerInfo(self, request: pb.GetServerInfoRequest, context: Context) -> pb.ServerInfo:
         return convert.info(self._server, self._clock.now())
 
-    async def _ask(self, ping: Ping) -> Component:
+    async def _ask(self, part: Part, *, with_version: bool) -> Component:
         try:
-            return Component(latency=await asyncio.wait_for(ping(), PATIENCE))
+            async with asyncio.timeout(PATIENCE):
+                latency = await part.ping()
+                return Component(latency, await part.server_version() if with_version else "")
         except RelmanError as error:
             return Component(problem=error.message)
         except TimeoutError:

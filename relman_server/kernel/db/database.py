@@ -262,4 +262,5 @@ class _Workers:
             self._waiting -= 1
 
     def close(self) -> None:
-        self._pool.shutdown(wait=True)
+        # What has not begun by now serves a call that has ended.
+        self._pool.shutdown(wait=True, cancel_futures=True)
