@@ -56,6 +56,8 @@ class ServiceChange(Change):
 class ListServices(Page):
     """Which services to list."""
 
+    ordered_by = ("name", "created_at")
+
     team: OptionalReference = None
     is_active: bool | None = None
     query: Query = ""

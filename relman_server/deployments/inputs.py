@@ -115,6 +115,8 @@ class GetDeployment(Input):
 class ListDeployments(Page, Between):
     """Which deployments to list."""
 
+    ordered_by = ("created_at", "completed_at", "status")
+
     release: OptionalReference = None
     service: OptionalReference = None
     environment: OptionalReference = None
@@ -191,6 +193,8 @@ class Cancellation(Input):
 class ListEvents(Page):
     """Which events of a deployment to list."""
 
+    ordered_by = ("revision",)
+
     deployment: Reference
     # No history is that long; the column holds no more.
     after_revision: Annotated[int, Field(ge=0), AfterValidator(lambda number: min(number, 2**31 - 1))] = 0
@@ -224,6 +228,8 @@ class StageChange(Change):
 
 class ListStages(Page):
     """Which stages of a deployment to list."""
+
+    ordered_by = ("order",)
 
     deployment: Reference
     status: StageStatus | None = None

@@ -84,6 +84,8 @@ class EnvironmentChange(Change):
 class ListEnvironments(Page):
     """Which environments to list."""
 
+    ordered_by = ("name", "created_at")
+
     environment_type: EnvironmentType | None = None
     is_active: bool | None = None
     query: Query = ""

@@ -4,11 +4,21 @@ Bounds and patterns of single resources live in their inputs.py; those here are 
 """
 
 import re
+from collections.abc import Collection
 from datetime import datetime, timedelta
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from relman_server.kernel.errors import InvalidInput, Violation
@@ -106,14 +116,35 @@ class Target(Input):
     etag: str = ""
 
 
+def parse_order(text: str, fields: Collection[str]) -> tuple[str, bool]:
+    """Return the field that an order_by names and whether it descends; raise ValueError for anything else."""
+    words = text.split()
+    if not 1 <= len(words) <= 2 or words[0] not in fields or (len(words) == 2 and words[1] not in {"asc", "desc"}):
+        raise ValueError(f'must be one of {", ".join(fields)}, optionally followed by "desc"')
+    return words[0], words[-1] == "desc"
+
+
 class Page(Input):
-    """Which part of a list, in which order."""
+    """Which part of a list, in which order.
+
+    Attributes:
+        ordered_by: The fields it can be ordered by: those of the list's Ordering.
+    """
+
+    ordered_by: ClassVar[tuple[str, ...]] = ()
 
     page_size: Annotated[int, Field(ge=0)] = 0
     page_token: Annotated[str, StringConstraints(max_length=4096)] = ""
     skip: Annotated[int, Field(ge=0, le=10_000_000)] = 0
     order_by: Annotated[str, StringConstraints(max_length=200)] = ""
     exact_total: bool = False
+
+    @field_validator("order_by")
+    @classmethod
+    def _is_an_order(cls, text: str) -> str:
+        if text.strip():
+            parse_order(text, cls.ordered_by)
+        return text
 
 
 class Between(Input):

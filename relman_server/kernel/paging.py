@@ -19,7 +19,7 @@ from sqlalchemy.sql.elements import KeyedColumnElement
 
 from relman_server.kernel.db.transaction import Reading, Record
 from relman_server.kernel.errors import InvalidInput, Violation
-from relman_server.kernel.inputs import Page
+from relman_server.kernel.inputs import Page, parse_order
 
 DEFAULT_SIZE = 50
 MAX_SIZE = 500
@@ -70,11 +70,10 @@ class Ordering:
 
     def parse(self, text: str) -> tuple[str, bool]:
         """Return the field and whether it descends; raise InvalidInput for anything else."""
-        words = (text.strip() or self.default).split()
-        if len(words) > 2 or words[0] not in self.columns or (len(words) == 2 and words[1] not in {"asc", "desc"}):
-            fields = ", ".join(self.columns)
-            raise InvalidInput(Violation("order_by", f'must be one of {fields}, optionally followed by "desc"'))
-        return words[0], words[-1] == "desc"
+        try:
+            return parse_order(text.strip() or self.default, self.columns)
+        except ValueError as error:
+            raise InvalidInput(Violation("order_by", str(error))) from error
 
 
 def paginate(
@@ -89,6 +88,7 @@ def paginate(
         page: Which page.
         filters: The whole input; tokens are bound to everything in it but the page itself. By default `page`.
     """
+    assert page.ordered_by == tuple(ordering.columns), f"{type(page).__name__} and its list differ in their orders"
     name, descending = ordering.parse(page.order_by)
     column = ordering.columns[name]
     size = min(page.page_size or DEFAULT_SIZE, MAX_SIZE)

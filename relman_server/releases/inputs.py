@@ -82,6 +82,8 @@ class ReleaseChange(Change):
 class ListReleases(Page, Between):
     """Which releases to list."""
 
+    ordered_by = ("created_at", "version", "status")
+
     service: OptionalReference = None
     status: ReleaseStatus | None = None
     query: Query = ""

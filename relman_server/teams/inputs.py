@@ -31,6 +31,8 @@ class TeamChange(Change):
 class ListTeams(Page):
     """Which teams to list."""
 
+    ordered_by = ("name", "created_at")
+
     user: OptionalReference = None
     query: Query = ""
 
@@ -53,6 +55,8 @@ class MemberChange(Input):
 
 class ListMembers(Page):
     """Which members of a team to list."""
+
+    ordered_by = ("username", "created_at")
 
     team: Reference
     role: TeamRole | None = None

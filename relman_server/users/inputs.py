@@ -61,5 +61,7 @@ class UserChange(Change):
 class ListUsers(Page):
     """Which users to list."""
 
+    ordered_by = ("username", "email", "created_at")
+
     is_active: bool | None = None
     query: Query = ""

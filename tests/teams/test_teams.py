@@ -215,3 +215,9 @@ async def test_an_admin_keeps_every_team(server: RunningServer) -> None:
     updated = await server.admin.teams.UpdateTeam(pb.UpdateTeamRequest(team=team.name, description="ours"))
     assert updated.description == "ours"
     await server.admin.teams.DeleteTeam(pb.DeleteTeamRequest(team=team.name))
+
+
+async def test_what_is_wrong_with_a_list_comes_at_once(server: RunningServer) -> None:
+    wrong = pb.ListTeamsRequest(page_size=-1, skip=-1, order_by="colour", query="x" * 201)
+    refusal = await refused(server.admin.teams.ListTeams(wrong))
+    assert set(refusal.violations) == {"page_size", "skip", "order_by", "query"}
