@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, ScalarSelect, Select, and_, func, literal, null, or_, select
 from sqlalchemy.orm import aliased
 
 from relman_server.catalog.model import Service
 from relman_server.deployments.gates import Facts
-from relman_server.deployments.model import Deployment, is_in_progress, is_waiting
+from relman_server.deployments.model import Deployment, DeploymentStatus, is_in_progress, is_waiting
 from relman_server.environments import store as environments
 from relman_server.environments.model import Environment
 from relman_server.kernel.db.transaction import Reading, Record, Transaction
@@ -17,6 +17,9 @@ from relman_server.kernel.errors import NotFound
 from relman_server.releases import store as releases
 from relman_server.releases.model import Release
 from relman_server.users.model import User
+
+_source = aliased(Environment)
+"""The environment before."""
 
 
 def facts_of(tx: Reading, deployments: Sequence[UUID]) -> Mapping[UUID, Facts]:
@@ -28,12 +31,14 @@ def facts_of(tx: Reading, deployments: Sequence[UUID]) -> Mapping[UUID, Facts]:
     )
     rows = tx.rows(
         _facts(Deployment.service_id, Deployment.environment_id, ahead, before)
+        .add_columns(Deployment.kind, Deployment.hotfix_reason)
         .add_columns(Deployment.id.label("deployment_id"))
         .select_from(Deployment)
         .join(Release, Release.id == Deployment.release_id)
         .join(Service, Service.id == Deployment.service_id)
         .join(Environment, Environment.id == Deployment.environment_id)
         .outerjoin(User, User.id == Environment.locked_by)
+        .outerjoin(_source, _source.id == Environment.promotes_from)
         .where(Deployment.id.in_(deployments))
     )
     return {row.deployment_id: _read(row) for row in rows}
@@ -57,10 +62,12 @@ def lock_facts(tx: Transaction, release: str, environment: str) -> Facts:
 def _if_created(release: str, environment: str) -> Select[Any]:
     return (
         _facts(Release.service_id, Environment.id, aliased(Deployment), None)
+        .add_columns(null().label("kind"), literal("").label("hotfix_reason"))
         .select_from(Release)
         .join(Service, Service.id == Release.service_id)
         .join(Environment, environments.named(environment))
         .outerjoin(User, User.id == Environment.locked_by)
+        .outerjoin(_source, _source.id == Environment.promotes_from)
         .where(releases.named(release))
     )
 
@@ -77,6 +84,20 @@ def _read(row: Record) -> Facts:
     values = dict(row._mapping)
     values.pop("deployment_id", None)
     return Facts(**values)
+
+
+def _soaking_since(release: Any) -> ScalarSelect[Any]:  # a mapped attribute
+    """Select when a release first succeeded in the environment before; a success that was rolled back is none."""
+    there = aliased(Deployment)
+    return (
+        select(func.min(there.completed_at))
+        .where(
+            there.release_id == release,
+            there.environment_id == _source.id,
+            there.status == DeploymentStatus.SUCCEEDED,
+        )
+        .scalar_subquery()
+    )
 
 
 def _facts(
@@ -109,5 +130,9 @@ def _facts(
         Environment.lock_expires_at,
         User.username.label("locked_by"),
         in_front.label("in_front"),
+        _source.id.label("source_id"),
+        _source.name.label("source_name"),
+        _soaking_since(Release.id).label("soaking_since"),
+        Environment.soak_seconds,
     ]
     return select(*columns)

@@ -6,11 +6,11 @@ dry run and the real thing cannot differ.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from relman_server.deployments.model import BlockerKind
+from relman_server.deployments.model import BlockerKind, DeploymentKind
 from relman_server.releases.model import ReleaseStatus
 
 
@@ -25,6 +25,11 @@ class Facts:
         lock_expires_at: When the lock ends by itself; None means never.
         in_front: The deployment at the head of the queue before this one, in progress or waiting; None when this one
             is next.
+        kind: Why the deployment was made; None when it is not made yet.
+        hotfix_reason: Why a HOTFIX skips the environment before; empty when it does not.
+        source_id: The environment before, which the environment promotes from; None when there is none.
+        soaking_since: When the release first succeeded there; None when it has not, or was rolled back.
+        soak_seconds: How long it must have been there.
     """
 
     release_id: UUID
@@ -43,6 +48,12 @@ class Facts:
     lock_expires_at: datetime | None
     locked_by: str | None
     in_front: UUID | None
+    kind: str | None
+    hotfix_reason: str
+    source_id: UUID | None
+    source_name: str | None
+    soaking_since: datetime | None
+    soak_seconds: int
 
 
 @dataclass(frozen=True)
@@ -100,6 +111,43 @@ def _inactive(facts: Facts, _: datetime) -> Iterator[Blocker]:
         yield Blocker(BlockerKind.INACTIVE, message, facts.environment_id)
 
 
+def _promotion(facts: Facts, _: datetime) -> Iterator[Blocker]:
+    if facts.source_id is None or facts.soaking_since is not None or _goes_around(facts):
+        return
+    message = (
+        f"{facts.release_name} has not succeeded in {facts.source_name} yet,"
+        f" which {facts.environment_name} promotes from."
+    )
+    yield Blocker(BlockerKind.PROMOTION, message, facts.source_id)
+
+
+def _soak(facts: Facts, now: datetime) -> Iterator[Blocker]:
+    if facts.source_id is None or facts.soaking_since is None or _goes_around(facts):
+        return
+    until = facts.soaking_since + timedelta(seconds=facts.soak_seconds)
+    if until > now:
+        message = (
+            f"{facts.release_name} must have run in {facts.source_name} for {spoken(facts.soak_seconds)};"
+            f" it has been there since {facts.soaking_since:%Y-%m-%d %H:%M} UTC."
+        )
+        yield Blocker(BlockerKind.SOAK, message, facts.source_id, until=until)
+
+
+def _goes_around(facts: Facts) -> bool:
+    """Whether the deployment need not come from the environment before: a rollback, or a hotfix that says why."""
+    return facts.kind == DeploymentKind.ROLLBACK or (facts.kind == DeploymentKind.HOTFIX and bool(facts.hotfix_reason))
+
+
+def spoken(seconds: int) -> str:
+    """Return a span as people say it: "2 h 30 min"."""
+    parts = []
+    for length, unit in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")):
+        count, seconds = divmod(seconds, length)
+        if count:
+            parts.append(f"{count} {unit}")
+    return " ".join(parts) or "0 s"
+
+
 def _lock(facts: Facts, now: datetime) -> Iterator[Blocker]:
     if facts.locked_at is None or (facts.lock_expires_at is not None and facts.lock_expires_at <= now):
         return
@@ -120,4 +168,4 @@ def _queue(facts: Facts, _: datetime) -> Iterator[Blocker]:
         yield Blocker(BlockerKind.QUEUE, message, facts.in_front)
 
 
-GATES: tuple[Gate, ...] = (_release, _inactive, _lock, _queue)
+GATES: tuple[Gate, ...] = (_release, _inactive, _promotion, _soak, _lock, _queue)

@@ -78,6 +78,8 @@ def update_deployment(tx: Transaction, change: DeploymentChange) -> Record:
         setattr(deployment, name, wanted[name])
     if changed:
         record(tx, deployment, EventType.UPDATED, f"Changed: {', '.join(changed)}.")
+    if "kind" in changed:  # a hotfix has another way to go
+        queue.look_again(tx, [deployment])
     tx.audit("deployment.update", deployment)
     return store.get_deployment_by_id(tx, deployment.id)
 
@@ -191,6 +193,8 @@ def complete_deployment(tx: Transaction, completion: Completion) -> Record:
     if found.environment_type == EnvironmentType.PRODUCTION:
         releases.deployed_to_production(tx, deployment.release_id, succeeded=completion.outcome is Outcome.SUCCEEDED)
     queue.move_on(tx, deployment, was_in_progress=True)
+    if completion.outcome is Outcome.SUCCEEDED:
+        queue.promoted(tx, deployment)
     return ended
 
 

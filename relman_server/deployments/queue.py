@@ -7,7 +7,7 @@ looks at a queue that someone else is about to change.
 
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement
+from sqlalchemy import ColumnElement, and_, select
 
 from relman_server.catalog.logic import ServiceChanged
 from relman_server.deployments import gates, store
@@ -15,6 +15,7 @@ from relman_server.deployments.facts import facts_of
 from relman_server.deployments.history import Happening, record_all
 from relman_server.deployments.model import Deployment, DeploymentStatus, EventType
 from relman_server.environments.logic import EnvironmentChanged
+from relman_server.environments.model import Environment
 from relman_server.kernel.db.transaction import Transaction
 from relman_server.releases.logic import ReleaseChanged
 
@@ -56,6 +57,12 @@ def move_on(tx: Transaction, left: Deployment, *, was_in_progress: bool) -> None
     """Look again at who waited for a deployment that left its queue: all, or those behind one that only waited."""
     conditions = [] if was_in_progress else [store.behind(left)]
     look_again(tx, store.waiting_deployments(tx, *store.same_queue(left), *conditions))
+
+
+def promoted(tx: Transaction, ended: Deployment) -> None:
+    """Look again at who waits for a release to succeed where it just did, to be promoted from there."""
+    following = select(Environment.id).where(Environment.promotes_from == ended.environment_id)
+    _all(tx, and_(Deployment.release_id == ended.release_id, Deployment.environment_id.in_(following)))
 
 
 def release_changed(tx: Transaction, changed: ReleaseChanged) -> None:
