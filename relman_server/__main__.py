@@ -79,6 +79,7 @@ async def serve(chosen: Settings) -> int:
         await asyncio.to_thread(migrate_quietly, chosen)
     app = App(chosen)
     try:
+        await asyncio.to_thread(schema.require_newest, app.db.writes)
         created = await first_admin(app.db, chosen)
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()

@@ -1,6 +1,7 @@
 """The gRPC server: its options, its interceptors in order, its services, and how it stops."""
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -97,12 +98,13 @@ class RpcServer:
 
     def bind(self, address: str, tls: Tls | None) -> int:
         """Listen on `host:port` and return the port; raise OSError when that is not possible."""
+        _try(address)
         try:
             if tls is None:
                 return self._server.add_insecure_port(address)
             return self._server.add_secure_port(address, _credentials(tls))
         except RuntimeError as error:
-            raise OSError(f"cannot listen on {address}: is another program using it?") from error
+            raise OSError(f"cannot listen on {address}") from error
 
     async def start(self) -> None:
         """Take calls."""
@@ -130,3 +132,16 @@ def _credentials(tls: Tls) -> grpc.ServerCredentials:
     except ssl.SSLError as error:
         raise OSError(f"{tls.certificate} and {tls.key} are not a certificate and its private key, in PEM") from error
     return grpc.ssl_server_credentials([pair])
+
+
+def _try(address: str) -> None:
+    """Listen for a moment, since gRPC does not say why it cannot, and writes lines of its own to standard error."""
+    host, _, port = address.rpartition(":")
+    try:
+        family, kind, _, _, place = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(place)
+            listener.listen()
+    except OSError as error:
+        raise OSError(f"cannot listen on {address}: {error.strerror}") from error
