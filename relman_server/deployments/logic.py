@@ -1,4 +1,8 @@
-"""Rules of deployments: the state machine of docs/deployments.md."""
+"""Rules of deployments: their state machine.
+
+PENDING (a gate is closed) and READY (none is) change into each other as gates do, and wait; a start makes IN_PROGRESS,
+which ends SUCCEEDED or FAILED. Whatever has not ended can be CANCELLED. What has ended is history: it stays as it is.
+"""
 
 from collections.abc import Sequence
 from typing import Any
