@@ -8,7 +8,7 @@ import base64
 import binascii
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -39,6 +39,7 @@ class Listed:
         total_is_exact: Which of the two.
         page: Number of this page, from 1.
         page_size: Size in force.
+        token_after: Returns the token of a page that would begin after a row, for an answer that grew too large.
     """
 
     rows: Sequence[Record]
@@ -47,6 +48,7 @@ class Listed:
     total_is_exact: bool
     page: int
     page_size: int
+    token_after: Callable[[Record], str]
 
     @property
     def total_pages(self) -> int:
@@ -116,11 +118,12 @@ def paginate(
             total, exact = page.skip + len(found), True
         else:
             total, exact = _count(tx, statement, everything=page.exact_total)
-    following = ""
-    if len(found) > size:
-        last = rows[-1]
-        following = _encode(_Token(fingerprint, [last.page_key, last.page_tie], total, exact, number))
-    return Listed(rows, following, total, exact, number, size)
+
+    def token_after(row: Record) -> str:
+        return _encode(_Token(fingerprint, [row.page_key, row.page_tie], total, exact, number))
+
+    following = token_after(rows[-1]) if len(found) > size else ""
+    return Listed(rows, following, total, exact, number, size, token_after)
 
 
 def _count(tx: Reading, statement: Select[Any], *, everything: bool) -> tuple[int, bool]:

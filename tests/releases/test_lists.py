@@ -95,3 +95,20 @@ async def test_a_page_costs_two_statements_at_most(server: RunningServer) -> Non
         with statements(server.app.db) as seen:
             await _list(server, service=service, **fields)
         assert len(seen) <= cost
+
+
+async def test_a_page_of_long_notes_ends_before_clients_refuse_it_and_goes_on(server: RunningServer) -> None:
+    """Fails without the bound: an answer of over 4 MiB is refused by clients as they come."""
+    service = await make_service(server.admin)
+    versions = []
+    for _ in range(70):
+        notes = "x" * 64 * 1024
+        versions.append(
+            (await make_release(server.admin, publish=False, service=service.name, release_notes=notes)).version
+        )
+    first = await _list(server, service=service.name, page_size=500, order_by="created_at")
+    rest = await _list(
+        server, service=service.name, page_size=500, order_by="created_at", page_token=first.next_page_token
+    )
+    assert [release.version for page in (first, rest) for release in page.releases] == versions
+    assert (first.total_size, rest.next_page_token) == (70, "")

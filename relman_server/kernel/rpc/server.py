@@ -22,11 +22,13 @@ from relman_server.kernel.rpc.health import Health
 from relman_server.kernel.streams.lifetime import Lifetimes
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
 SHUTDOWN_GRACE = 8.0
 
 OPTIONS = [
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    # A page of releases with long notes is larger than what is taken; clients set how much they take.
+    ("grpc.max_send_message_length", MAX_ANSWER_BYTES),
     # Or a second server would share the port, and take half of the first one's calls, instead of being refused.
     ("grpc.so_reuseport", 0),
     # 2,000 streams opened at once lost 79 at the default of 1,000.

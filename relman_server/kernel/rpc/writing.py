@@ -22,6 +22,8 @@ from relman_server.kernel.rpc import descriptors
 
 M = TypeVar("M", bound=Message)
 
+PAGE_BYTES = 3_500_000
+
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)
 
@@ -62,12 +64,24 @@ def writer(message: type[M], **computed: Callable[[Source], Any]) -> Callable[[S
 
 
 def page_writer(message: type[M], plural: str, write: Callable[[Source], Message]) -> Callable[[Listed], M]:
-    """Return the function that writes a page of rows as such a list response."""
+    """Return the function that writes a page of rows as such a list response.
+
+    A page of large rows ends before clients refuse it (most take 4 MiB); its token goes on with the rest.
+    """
 
     def write_page(listed: Listed) -> M:
+        resources: list[Message] = []
+        size, token = 0, listed.next_page_token
+        for index, row in enumerate(listed.rows):
+            resource = write(row)
+            size += resource.ByteSize() + 8  # with its tag and length
+            if resources and size > PAGE_BYTES:
+                token = listed.token_after(listed.rows[index - 1])
+                break
+            resources.append(resource)
         return message(
-            **{plural: [write(row) for row in listed.rows]},
-            next_page_token=listed.next_page_token,
+            **{plural: resources},
+            next_page_token=token,
             total_size=listed.total_size,
             total_is_exact=listed.total_is_exact,
             page=listed.page,
