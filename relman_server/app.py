@@ -61,6 +61,7 @@ from relman_server.environments import logic as environments
 from relman_server.environments.service import EnvironmentService
 from relman_server.kernel.clock import Clock, SystemClock
 from relman_server.kernel.db import Database, Transaction, idempotency, schema
+from relman_server.kernel.db.denials import Denials
 from relman_server.kernel.errors import RelmanError
 from relman_server.kernel.events import Events
 from relman_server.kernel.rpc.access_log import AccessLog
@@ -71,6 +72,7 @@ from relman_server.kernel.rpc.deadline import Deadline
 from relman_server.kernel.rpc.errors import Errors
 from relman_server.kernel.rpc.health import Health
 from relman_server.kernel.rpc.metrics import Metrics
+from relman_server.kernel.rpc.refusals import Refusals
 from relman_server.kernel.rpc.request_id import RequestId
 from relman_server.kernel.rpc.server import MAX_MESSAGE_BYTES, Registration, RpcServer, Tls
 from relman_server.kernel.rpc.validate import Validate
@@ -124,6 +126,7 @@ class App:
         schema.require_newest(self.db.writes)
         await self.verifier.load(self.db)
         services = self._services()
+        denials = Denials(self.clock)
         health = Health(
             [service.descriptor.full_name for service in services],
             {"database": self.db.ping},
@@ -131,7 +134,7 @@ class App:
         )
         rpc = RpcServer(
             services,
-            interceptors(self.registry, self.verifier, self.lifetimes, self.clock, self._key),
+            interceptors(self.registry, denials, self.verifier, self.lifetimes, self.clock, self._key),
             health,
             self.lifetimes,
             with_reflection=self.settings.reflection_on,
@@ -143,7 +146,13 @@ class App:
         await rpc.start()
         tasks = [
             asyncio.create_task(work)
-            for work in (health.keep_looking(), self.lifetimes.sweep(), self._reload(), self._keep_house())
+            for work in (
+                health.keep_looking(),
+                self.lifetimes.sweep(),
+                denials.keep_writing(self.db),
+                self._reload(),
+                self._keep_house(),
+            )
         ]
         try:
             yield address
@@ -154,6 +163,7 @@ class App:
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
+            await denials.write(self.db, ending=True)
             if self.redis:
                 await self.redis.close()
 
@@ -282,7 +292,7 @@ def _registration(messages: ModuleType, stubs: ModuleType, name: str, servicer: 
 
 
 def interceptors(
-    registry: CollectorRegistry, verifier: Verifier, lifetimes: Lifetimes, clock: Clock, key: bytes
+    registry: CollectorRegistry, denials: Denials, verifier: Verifier, lifetimes: Lifetimes, clock: Clock, key: bytes
 ) -> list[Interceptor]:
     """Return the way of a request, outermost first."""
     return [
@@ -290,6 +300,7 @@ def interceptors(
         AccessLog(),
         Metrics(registry),
         Errors(),
+        Refusals(denials),
         Deadline(),
         Authenticate(verifier, lifetimes, clock.now),
         Authorize(),
