@@ -140,8 +140,21 @@ class Deployment(Resource):
             postgresql_where=text("status = 'SUCCEEDED'"),
             sqlite_where=text("status = 'SUCCEEDED'"),
         ),
+        # Which way the newest with an outcome went.
+        Index(
+            "ix_deployment_outcome",
+            "service_id",
+            "environment_id",
+            "completed_at",
+            postgresql_where=text("outcome IS NOT NULL"),
+            sqlite_where=text("outcome IS NOT NULL"),
+        ),
         Index(None, "created_at", "id"),
-        Index(None, "completed_at", "id"),
+        # What has not ended stands where it was created.
+        Index("ix_deployment_ended", text("coalesce(completed_at, created_at)"), "id"),
+        # Who refers to one that is deleted.
+        Index(None, "remediates"),
+        Index(None, "retry_of"),
         Index(None, "service_id", "created_at", "id"),
         Index(None, "environment_id", "created_at", "id"),
         Index(None, "release_id", "environment_id", "created_at"),
