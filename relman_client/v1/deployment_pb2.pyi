@@ -507,7 +507,10 @@ class DeploymentEvent(_message.Message):
     actor_id: _builtins.str
     """UUID of the user who caused it; empty when the server did."""
     cursor: _builtins.str
-    """Where a watch resumes after this event. Opaque in WatchDeployments."""
+    """Where a watch resumes after this event: in WatchDeployment the revision to give as after_revision,
+    in WatchDeployments opaque. A snapshot's is where its watch began: the events from there to the
+    snapshot's revision still come.
+    """
     message: _builtins.str
     """A sentence for a person."""
     @_builtins.property
