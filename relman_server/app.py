@@ -4,6 +4,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
 
@@ -54,7 +55,7 @@ from relman_server.auth.tokens import Signer
 from relman_server.auth.verifier import TokenVerifier
 from relman_server.catalog import logic as catalog
 from relman_server.catalog.service import CatalogService
-from relman_server.deployments import history, queue, running
+from relman_server.deployments import history, overdue, queue, running
 from relman_server.deployments import store as deployment_store
 from relman_server.deployments.service import DeploymentService, StageService
 from relman_server.environments import logic as environments
@@ -64,6 +65,7 @@ from relman_server.kernel.db import Database, Transaction, idempotency, schema
 from relman_server.kernel.db.denials import Denials
 from relman_server.kernel.errors import RelmanError
 from relman_server.kernel.events import Events
+from relman_server.kernel.reconciler import Duty, Reconciler
 from relman_server.kernel.rpc.access_log import AccessLog
 from relman_server.kernel.rpc.authenticate import Authenticate, Verifier
 from relman_server.kernel.rpc.authorize import Authorize
@@ -116,6 +118,7 @@ class App:
         self.bus: Bus = LocalBus()
         self.redis = Redis(settings.redis_url.get_secret_value()) if settings.redis_url else None
         self._subscribe()
+        self.reconciler = Reconciler(self.db, self.clock, DUTIES)
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[str]:
@@ -150,6 +153,7 @@ class App:
                 health.keep_looking(),
                 self.lifetimes.sweep(),
                 denials.keep_writing(self.db),
+                self.reconciler.keep_ticking(),
                 self._reload(),
                 self._keep_house(),
             )
@@ -268,6 +272,15 @@ async def _unfailing(work: Awaitable[None]) -> None:
     except Exception:
         log.exception("background work failed")
 
+
+# A pipeline that cannot reach the server cannot keep its lease: after an outage it has this long to come back.
+LEASE_PATIENCE = timedelta(seconds=30)
+
+DUTIES = (
+    Duty("stage_timeouts", overdue.STAGES_DUE, overdue.time_out_stage),
+    Duty("leases", overdue.LEASES_DUE, overdue.lose_deployment, LEASE_PATIENCE),
+    Duty("decisions", overdue.DECISIONS_DUE, overdue.decide_again),
+)
 
 # Services of the contract that this version does not offer: every RPC of theirs answers UNIMPLEMENTED, after the
 # caller was authenticated and authorized like everywhere else.

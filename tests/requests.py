@@ -127,6 +127,13 @@ async def _of_deployment(
     return request
 
 
+async def _heartbeat(server: RunningServer) -> Message:
+    deployment = await make_deployment(server.admin, server.admin)
+    start = deployment_pb2.StartDeploymentRequest(deployment=deployment.id, takeover=True)
+    started = await server.admin.deployments.StartDeployment(start)
+    return deployment_pb2.HeartbeatDeploymentRequest(deployment=deployment.id, lease=started.lease)
+
+
 async def _of_stage(
     kind: Any, server: RunningServer, *, running: bool = False, failed: bool = False, **fields: Any
 ) -> Message:
@@ -210,6 +217,7 @@ VALID: dict[str, Make] = {
     ),
     "DeploymentService/DeleteDeployment": partial(_of_deployment, deployment_pb2.DeleteDeploymentRequest, ended=True),
     "DeploymentService/StartDeployment": partial(_of_deployment, deployment_pb2.StartDeploymentRequest),
+    "DeploymentService/HeartbeatDeployment": _heartbeat,
     "DeploymentService/CompleteDeployment": partial(
         _of_deployment, deployment_pb2.CompleteDeploymentRequest, started=True, outcome=SUCCEEDED
     ),

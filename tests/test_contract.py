@@ -50,7 +50,6 @@ UNIMPLEMENTED = {
     "DeploymentLogService": {"DownloadLogs"},
     "DeploymentService": {
         "ApproveDeployment",
-        "HeartbeatDeployment",
         "RejectDeployment",
         "RollbackDeployment",
         "WatchDeployments",

@@ -184,14 +184,15 @@ class DeploymentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def StartDeployment(self, request, context):
-        """Starts a deployment when every gate is open, deciding again in the same transaction.
+        """Starts a deployment when every gate is open, deciding again in the same transaction; or takes over
+        the lease of one that is in progress.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def HeartbeatDeployment(self, request, context):
-        """Renews a lease.
+        """Renews a lease: it lasts for its lease_ttl from now on. Send it three times in that time.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

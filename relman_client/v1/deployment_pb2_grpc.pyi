@@ -51,9 +51,11 @@ class DeploymentServiceStub:
     CheckDeployment: _grpc.UnaryUnaryMultiCallable[_deployment_pb2.CheckDeploymentRequest, _deployment_pb2.DeploymentCheck]
     """Decides whether a deployment may start now, as StartDeployment would, and names every closed gate."""
     StartDeployment: _grpc.UnaryUnaryMultiCallable[_deployment_pb2.StartDeploymentRequest, _deployment_pb2.StartDeploymentResponse]
-    """Starts a deployment when every gate is open, deciding again in the same transaction."""
+    """Starts a deployment when every gate is open, deciding again in the same transaction; or takes over
+    the lease of one that is in progress.
+    """
     HeartbeatDeployment: _grpc.UnaryUnaryMultiCallable[_deployment_pb2.HeartbeatDeploymentRequest, _lease_pb2.Lease]
-    """Renews a lease."""
+    """Renews a lease: it lasts for its lease_ttl from now on. Send it three times in that time."""
     CompleteDeployment: _grpc.UnaryUnaryMultiCallable[_deployment_pb2.CompleteDeploymentRequest, _deployment_pb2.Deployment]
     """Ends a deployment."""
     CancelDeployment: _grpc.UnaryUnaryMultiCallable[_deployment_pb2.CancelDeploymentRequest, _deployment_pb2.Deployment]
@@ -93,9 +95,11 @@ class DeploymentServiceAsyncStub(DeploymentServiceStub):
     CheckDeployment: _aio.UnaryUnaryMultiCallable[_deployment_pb2.CheckDeploymentRequest, _deployment_pb2.DeploymentCheck]  # type: ignore[assignment]
     """Decides whether a deployment may start now, as StartDeployment would, and names every closed gate."""
     StartDeployment: _aio.UnaryUnaryMultiCallable[_deployment_pb2.StartDeploymentRequest, _deployment_pb2.StartDeploymentResponse]  # type: ignore[assignment]
-    """Starts a deployment when every gate is open, deciding again in the same transaction."""
+    """Starts a deployment when every gate is open, deciding again in the same transaction; or takes over
+    the lease of one that is in progress.
+    """
     HeartbeatDeployment: _aio.UnaryUnaryMultiCallable[_deployment_pb2.HeartbeatDeploymentRequest, _lease_pb2.Lease]  # type: ignore[assignment]
-    """Renews a lease."""
+    """Renews a lease: it lasts for its lease_ttl from now on. Send it three times in that time."""
     CompleteDeployment: _aio.UnaryUnaryMultiCallable[_deployment_pb2.CompleteDeploymentRequest, _deployment_pb2.Deployment]  # type: ignore[assignment]
     """Ends a deployment."""
     CancelDeployment: _aio.UnaryUnaryMultiCallable[_deployment_pb2.CancelDeploymentRequest, _deployment_pb2.Deployment]  # type: ignore[assignment]
@@ -180,7 +184,9 @@ class DeploymentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _deployment_pb2.StartDeploymentRequest,
         context: _ServicerContext,
     ) -> _abc.Awaitable[_deployment_pb2.StartDeploymentResponse]:
-        """Starts a deployment when every gate is open, deciding again in the same transaction."""
+        """Starts a deployment when every gate is open, deciding again in the same transaction; or takes over
+        the lease of one that is in progress.
+        """
 
     @_abc_1.abstractmethod
     def HeartbeatDeployment(
@@ -188,7 +194,7 @@ class DeploymentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _deployment_pb2.HeartbeatDeploymentRequest,
         context: _ServicerContext,
     ) -> _abc.Awaitable[_lease_pb2.Lease]:
-        """Renews a lease."""
+        """Renews a lease: it lasts for its lease_ttl from now on. Send it three times in that time."""
 
     @_abc_1.abstractmethod
     def CompleteDeployment(

@@ -7,10 +7,11 @@ from uuid import UUID
 
 from relman_server.catalog import logic as catalog
 from relman_server.deployments import gates, queue, store
+from relman_server.deployments.ending import cancel
 from relman_server.deployments.facts import facts_of, lock_facts
 from relman_server.deployments.history import record
 from relman_server.deployments.inputs import NewDeployment, Promotion, StageSpec
-from relman_server.deployments.logic import cancel, lock, ordinary_kind, wrong
+from relman_server.deployments.logic import lock, ordinary_kind, wrong
 from relman_server.deployments.model import Deployment, DeploymentKind, DeploymentStatus, EventType, Stage, StageStatus
 from relman_server.deployments.stage_store import stages_of
 from relman_server.environments import store as environments
@@ -130,6 +131,7 @@ def _create(
         completed_at=None,
         rollback_id=None,
         rolled_back_by=None,
+        look_again_at=None,
         created_by=tx.caller.user_id,
         created_at=_place_in_queue(tx, facts.service_id),
         **defaults | columns,
@@ -139,8 +141,7 @@ def _create(
     tx.add_all([new_stage(deployment.id, spec, order) for order, spec in enumerate(stages, start=1)])
     if supersede:
         _supersede(tx, deployment, facts.release_name)
-    blockers = gates.evaluate(facts_of(tx, [deployment.id])[deployment.id], tx.now)
-    queue.decide(deployment, blockers)
+    blockers, _ = queue.decide(deployment, facts_of(tx, [deployment.id])[deployment.id], tx.now)
     created = record(tx, deployment, EventType.CREATED, queue.sentence(blockers))
     tx.audit(action, deployment, stages=[spec.name for spec in stages])
     return created
@@ -170,6 +171,7 @@ def new_stage(deployment_id: UUID, spec: StageSpec, order: int) -> Stage:
         completed_at=None,
         output="",
         earlier_attempts=[],
+        due_at=None,
     )
 
 

@@ -93,6 +93,11 @@ def evaluate(facts: Facts, now: datetime) -> list[Blocker]:
     return [blocker for gate in GATES for blocker in gate(facts, now)]
 
 
+def changes_at(blockers: Sequence[Blocker]) -> datetime | None:
+    """Return when the answer may change by itself; None when only someone's doing can change it."""
+    return min((blocker.until for blocker in blockers if blocker.until is not None), default=None)
+
+
 def _release(facts: Facts, _: datetime) -> Iterator[Blocker]:
     name, subject = facts.release_name, facts.release_id
     if facts.release_status == ReleaseStatus.DRAFT:

@@ -148,11 +148,21 @@ class Question(Input):
         return self
 
 
+PASSABLE = (BlockerKind.FREEZE, BlockerKind.LOCK, BlockerKind.SOAK, BlockerKind.PROMOTION)
+"""Gates that can be passed by whoever answers for it; the others say that it cannot be done, or that others decide."""
+
+
+def _passable(kind: BlockerKind) -> BlockerKind:
+    if kind not in PASSABLE:
+        raise ValueError(f"must be one of {', '.join(PASSABLE)}: {kind} cannot be overridden")
+    return kind
+
+
 class Override(Input):
     """Gates to pass in spite of being closed."""
 
     reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
-    kinds: Annotated[list[BlockerKind], Field(min_length=1, max_length=8)]
+    kinds: Annotated[list[Annotated[BlockerKind, AfterValidator(_passable)]], Field(min_length=1, max_length=8)]
 
 
 class Start(Input):
@@ -163,6 +173,13 @@ class Start(Input):
     takeover: bool = False
     override: Override | None = None
     etag: str = ""
+
+
+class Heartbeat(Input):
+    """Renewing a lease."""
+
+    deployment: Reference
+    lease: LeaseHeld
 
 
 class Completion(Input):

@@ -108,6 +108,7 @@ class Deployment(Resource):
         outcome: How it ended; kept when it is rolled back.
         blockers: The closed gates as the contract's Blocker has them; empty unless PENDING.
         revision: Number of its newest event.
+        look_again_at: When the answer of its gates may change by itself; None unless it waits for a time.
     """
 
     __tablename__ = "deployment"
@@ -130,6 +131,13 @@ class Deployment(Resource):
             "id",
             postgresql_where=text("status IN ('PENDING', 'READY')"),
             sqlite_where=text("status IN ('PENDING', 'READY')"),
+        ),
+        # Those whose answer changes by itself, by when.
+        Index(
+            "ix_deployment_look_again_at",
+            "look_again_at",
+            postgresql_where=text("look_again_at IS NOT NULL"),
+            sqlite_where=text("look_again_at IS NOT NULL"),
         ),
         # What runs where.
         Index(
@@ -181,6 +189,7 @@ class Deployment(Resource):
     retry_of: Mapped[UUID | None] = mapped_column(ForeignKey("deployment.id", ondelete="SET NULL"))
     created_by: Mapped[UUID | None] = mapped_column(ForeignKey("user_account.id"))
     hotfix_reason: Mapped[str]
+    look_again_at: Mapped[datetime | None] = mapped_column(info={"internal": True})
 
 
 # Conditions with the states in the statement itself rather than beside it: only so do planners see that the partial
@@ -213,10 +222,20 @@ class Stage(Resource):
         order: Position; the next stage starts when all before it have passed.
         earlier_attempts: `{attempt, status, started_at, completed_at, output}` of the attempts before, times as ISO
             text.
+        due_at: When it is timed out unless it has ended; None unless it runs and has a timeout.
     """
 
     __tablename__ = "pipeline_stage"
-    __table_args__ = (UniqueConstraint("deployment_id", "name"), UniqueConstraint("deployment_id", "order"))
+    __table_args__ = (
+        UniqueConstraint("deployment_id", "name"),
+        UniqueConstraint("deployment_id", "order"),
+        Index(
+            "ix_pipeline_stage_due_at",
+            "due_at",
+            postgresql_where=text("due_at IS NOT NULL"),
+            sqlite_where=text("due_at IS NOT NULL"),
+        ),
+    )
 
     deployment_id: Mapped[UUID] = mapped_column(ForeignKey("deployment.id", ondelete="CASCADE"))
     name: Mapped[str]
@@ -230,6 +249,36 @@ class Stage(Resource):
     completed_at: Mapped[datetime | None]
     output: Mapped[str]
     earlier_attempts: Mapped[list[dict[str, Any]]]  # JSON
+    due_at: Mapped[datetime | None] = mapped_column(info={"internal": True})
+
+
+class Lease(Base):
+    """Who carries a deployment out: the newest lease it gave out.
+
+    Attributes:
+        id: Of this holder's time; each has one of their own.
+        fencing_token: Rises with every holder.
+        ttl_seconds: How long it lasts after a heartbeat.
+        expires_at: When it runs out; None once the deployment has ended.
+    """
+
+    __tablename__ = "deployment_lease"
+    # Heartbeats are many, and say nothing; who took a deployment over is in the deployment's own entries.
+    __table_args__ = (
+        Index(
+            "ix_deployment_lease_expires_at",
+            "expires_at",
+            postgresql_where=text("expires_at IS NOT NULL"),
+            sqlite_where=text("expires_at IS NOT NULL"),
+        ),
+        {"info": UNAUDITED},
+    )
+
+    deployment_id: Mapped[UUID] = mapped_column(ForeignKey("deployment.id", ondelete="CASCADE"), primary_key=True)
+    id: Mapped[UUID]
+    fencing_token: Mapped[int]
+    ttl_seconds: Mapped[int]
+    expires_at: Mapped[datetime | None]
 
 
 class DeploymentEvent(Base):

@@ -6,6 +6,7 @@ looks at a queue that someone else is about to change.
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from sqlalchemy import ColumnElement, and_, select
 
@@ -20,15 +21,17 @@ from relman_server.kernel.db.transaction import Transaction
 from relman_server.releases.logic import ReleaseChanged
 
 
-def decide(deployment: Deployment, blockers: Sequence[gates.Blocker]) -> bool:
-    """Set a waiting deployment's status and blockers to what the gates say; return whether that is news."""
+def decide(deployment: Deployment, facts: gates.Facts, now: datetime) -> tuple[list[gates.Blocker], bool]:
+    """Set a waiting deployment's status and blockers to what the gates say; return them, and whether that is news."""
+    blockers = gates.evaluate(facts, now)
+    deployment.look_again_at = gates.changes_at(blockers)
     stored = [blocker.stored() for blocker in blockers]
     status = DeploymentStatus.PENDING if blockers else DeploymentStatus.READY
     if deployment.status == status and deployment.blockers == stored:
-        return False
+        return blockers, False
     deployment.status = status
     deployment.blockers = stored
-    return True
+    return blockers, True
 
 
 def look_again(tx: Transaction, deployments: Sequence[Deployment]) -> None:
@@ -38,8 +41,8 @@ def look_again(tx: Transaction, deployments: Sequence[Deployment]) -> None:
     facts = facts_of(tx, [deployment.id for deployment in deployments])
     news = []
     for deployment in deployments:
-        blockers = gates.evaluate(facts[deployment.id], tx.now)
-        if decide(deployment, blockers):
+        blockers, is_news = decide(deployment, facts[deployment.id], tx.now)
+        if is_news:
             event = EventType.BLOCKED if blockers else EventType.READY
             news.append(Happening(deployment, event, sentence(blockers)))
     if news:

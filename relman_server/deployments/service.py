@@ -6,8 +6,8 @@ from contextlib import aclosing
 from google.protobuf.empty_pb2 import Empty
 
 from relman_client.v1 import deployment_pb2 as pb
-from relman_client.v1 import deployment_pb2_grpc, release_pb2, stage_pb2, stage_pb2_grpc
-from relman_server.deployments import convert, creation, logic, stage_store, stages, store
+from relman_client.v1 import deployment_pb2_grpc, lease_pb2, release_pb2, stage_pb2, stage_pb2_grpc
+from relman_server.deployments import convert, creation, ending, leases, logic, stage_store, stages, starting, store
 from relman_server.deployments.inputs import View
 from relman_server.deployments.watch import watch
 from relman_server.kernel.db import Database, Reading
@@ -72,20 +72,23 @@ class DeploymentService(deployment_pb2_grpc.DeploymentServiceServicer):
 
     async def StartDeployment(self, request: pb.StartDeploymentRequest, context: Context) -> pb.StartDeploymentResponse:
         try:
-            return await self._db.write(logic.start_deployment, convert.start(request), into=convert.started)
-        except logic.Blocked as blocked:
+            return await self._db.write(starting.start_deployment, convert.start(request), into=convert.started)
+        except starting.Blocked as blocked:
             # The refusal rolled back; that it went back to PENDING, and who tried, shall stay.
-            await self._db.write(logic.note_blocked, blocked.deployment_id)
+            await self._db.write(starting.note_blocked, blocked.deployment_id)
             raise
+
+    async def HeartbeatDeployment(self, request: pb.HeartbeatDeploymentRequest, context: Context) -> lease_pb2.Lease:
+        return await self._db.write(leases.renew, convert.heartbeat_of(request), into=convert.lease)
 
     async def CompleteDeployment(self, request: pb.CompleteDeploymentRequest, context: Context) -> pb.Deployment:
         completion = convert.completion(request)
         return await self._db.write(
-            logic.complete_deployment, completion, into=convert.deployment, dry_run=request.validate_only
+            ending.complete_deployment, completion, into=convert.deployment, dry_run=request.validate_only
         )
 
     async def CancelDeployment(self, request: pb.CancelDeploymentRequest, context: Context) -> pb.Deployment:
-        return await self._db.write(logic.cancel_deployment, convert.cancellation(request), into=convert.deployment)
+        return await self._db.write(ending.cancel_deployment, convert.cancellation(request), into=convert.deployment)
 
     async def RetryDeployment(self, request: pb.RetryDeploymentRequest, context: Context) -> pb.Deployment:
         return await self._db.write(creation.retry_deployment, request.deployment, into=convert.deployment)

@@ -11,7 +11,14 @@ from sqlalchemy.orm import aliased
 from relman_server.catalog import store as catalog
 from relman_server.catalog.model import Service
 from relman_server.deployments.inputs import ListDeployments, ListEvents
-from relman_server.deployments.model import Deployment, DeploymentEvent, has_succeeded, is_waiting
+from relman_server.deployments.model import (
+    Deployment,
+    DeploymentEvent,
+    Lease,
+    Stage,
+    has_succeeded,
+    is_waiting,
+)
 from relman_server.environments import store as environments
 from relman_server.environments.model import Environment
 from relman_server.kernel.db.transaction import Reading, Record, Transaction
@@ -109,6 +116,45 @@ def lock_deployment(tx: Transaction, wanted: UUID, *, with_queue: bool = False) 
     if found is None:
         raise NotFound("deployment", str(wanted))
     return found
+
+
+def lock_with_overdue_stage(tx: Transaction) -> Record | None:
+    """As `_lock_first`, of those with a stage that should have ended by now, the one where that is longest ago."""
+    return _lock_first(tx, Stage, Stage.due_at)
+
+
+def lock_with_expired_lease(tx: Transaction) -> Record | None:
+    """As `_lock_first`, of those whose lease ran out, the one where that is longest ago."""
+    return _lock_first(tx, Lease, Lease.expires_at)
+
+
+def _lock_first(tx: Transaction, part: Any, due: Any) -> Record | None:  # a mapped class, and a column of it
+    """Return the deployment with the part that is due first, locked with its queue; None when none is due.
+
+    As `lock_deployment`. What someone else has locked is passed over. The part is not locked, and may have changed.
+    """
+    return tx.row(
+        _joined(Deployment, *_NAMES, Service.owner_id, Environment.environment_type)
+        .join(part, part.deployment_id == Deployment.id)
+        .where(due <= tx.now)
+        .order_by(due)
+        .limit(1)
+        .with_for_update(of=(Service, Deployment), key_share=True, skip_locked=True)
+    )
+
+
+def waiting_for_a_time(tx: Transaction, limit: int) -> Sequence[Deployment]:
+    """Return some waiting deployments whose time to be looked at has come, for changing, oldest first.
+
+    Those that someone else has locked are passed over.
+    """
+    return tx.entities(
+        select(Deployment)
+        .where(Deployment.look_again_at <= tx.now, is_waiting())
+        .order_by(Deployment.created_at, Deployment.id)
+        .limit(limit)
+        .with_for_update(of=Deployment, key_share=True, skip_locked=True)
+    )
 
 
 def list_deployments(tx: Reading, wanted: ListDeployments) -> Listed:

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, event, text
+from sqlalchemy import Connection, text
 
 from relman_client.v1 import catalog_pb2, environment_pb2, stage_pb2
 from relman_client.v1 import deployment_pb2 as pb
@@ -13,7 +13,7 @@ from relman_server.kernel.db import Database
 from tests.deployments import steps
 from tests.deployments.steps import deploy, make_in, queue
 from tests.factories import RunningServer, make_environment, make_release
-from tests.statements import statements
+from tests.statements import executed, statements
 
 SERVICES = 12
 HISTORY = 400
@@ -121,17 +121,12 @@ async def _explained(server: RunningServer, call: Awaitable[Any]) -> str:
     db = server.app.db
     seen: list[tuple[str, Any]] = []
 
-    def before(_connection: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
+    def note(statement: str, parameters: Any) -> None:
         if re.match(r"(?is)select .*\bfrom\b.*\bdeployment\b", statement):
             seen.append((statement, parameters))
 
-    for engine in (db.reads, db.writes):
-        event.listen(engine, "before_cursor_execute", before)
-    try:
+    with executed(db, note):
         await call
-    finally:
-        for engine in (db.reads, db.writes):
-            event.remove(engine, "before_cursor_execute", before)
     assert seen
     return _plans(db, seen)
 
