@@ -80,6 +80,7 @@ from relman_server.kernel.streams.redis import Redis
 from relman_server.logs import logic as logs
 from relman_server.logs import tail
 from relman_server.logs.service import LogService
+from relman_server.policies.service import DeployPolicyService
 from relman_server.releases import logic as releases
 from relman_server.releases.service import ReleaseService
 from relman_server.settings import Settings
@@ -201,6 +202,7 @@ class App:
                 "EnvironmentService",
                 EnvironmentService(self.db, running.environment_status),
             ),
+            _registration(policy_pb2, policy_pb2_grpc, "DeployPolicyService", DeployPolicyService(self.db)),
             _registration(
                 release_pb2,
                 release_pb2_grpc,
@@ -263,7 +265,6 @@ async def _unfailing(work: Awaitable[None]) -> None:
 # caller was authenticated and authorized like everywhere else.
 LATER: list[tuple[ModuleType, ModuleType, str]] = [
     (approval_pb2, approval_pb2_grpc, "ApprovalService"),
-    (policy_pb2, policy_pb2_grpc, "DeployPolicyService"),
     (rollback_pb2, rollback_pb2_grpc, "RollbackService"),
     (runbook_pb2, runbook_pb2_grpc, "RunbookService"),
     (incident_pb2, incident_pb2_grpc, "IncidentService"),
