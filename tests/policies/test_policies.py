@@ -165,9 +165,9 @@ async def test_a_mask_empties_what_is_absent(server: RunningServer) -> None:
 
 
 @pytest.mark.parametrize("path", ["id", "created_by", "deploy_policy", "weekly_windows.days"])
-async def test_a_mask_of_what_cannot_be_set_is_refused(server: RunningServer, path: str) -> None:
-    policy = await make_policy(server.admin)
-    refusal = await refused(_update(server, policy, update_mask=FieldMask(paths=[path])))
+async def test_a_mask_of_what_cannot_be_set_is_refused(shared_server: RunningServer, path: str) -> None:
+    policy = await make_policy(shared_server.admin)
+    refusal = await refused(_update(shared_server, policy, update_mask=FieldMask(paths=[path])))
     assert (refusal.code, set(refusal.violations)) == (grpc.StatusCode.INVALID_ARGUMENT, {"update_mask"})
 
 
