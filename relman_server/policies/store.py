@@ -66,15 +66,16 @@ def _rows_of(frozen: Frozen) -> Select[Any]:
     return select(frozen).where(frozen.class_.policy_id == DeployPolicy.id)
 
 
+def _names_of(frozen: Frozen, model: type[Service | Environment]) -> ScalarSelect[str]:
+    return _joined(model.name, _rows_of(frozen).join(model, model.id == frozen))
+
+
 def _policies() -> Select[Any]:
     """Select every column, and the names of the `services` and `environments` for `split`."""
-    services = _rows_of(FrozenService.service_id).join(Service, Service.id == FrozenService.service_id)
-    theirs = _rows_of(FrozenEnvironment.environment_id)
-    there = theirs.join(Environment, Environment.id == FrozenEnvironment.environment_id)
     return select(
         *DeployPolicy.__table__.columns,
-        _joined(Service.name, services).label("services"),
-        _joined(Environment.name, there).label("environments"),
+        _names_of(FrozenService.service_id, Service).label("services"),
+        _names_of(FrozenEnvironment.environment_id, Environment).label("environments"),
     )
 
 

@@ -128,7 +128,7 @@ def next_change(windows: Windows, now: datetime) -> datetime | None:
 
 @lru_cache(maxsize=REMEMBERED)
 def _freezes(windows: Windows, day: date) -> tuple[tuple[datetime, datetime | None], ...]:
-    """Return the freezes that touch a day of UTC, in their order; what of them lies on other days is whole."""
+    """Return the freezes that touch a day of UTC, in their order; one that began days ago may seem to begin later."""
     merged = _merge(_spans(windows, day - 3 * _DAY, day + _DAY))
     return tuple(
         (start, _end(windows, end)) for start, end in merged if start < _midnight(day + _DAY) and end > _midnight(day)
@@ -188,9 +188,8 @@ def _instants(day: date, minutes: int, zone: ZoneInfo) -> Span:
 
     Two where they go back over it. Where they jump over it, the instant of the jump is both.
     """
-    wall = datetime.combine(day, time(), zone) + timedelta(
-        minutes=minutes
-    )  # in wall time, as arithmetic within a zone is
+    # Python adds within a zone as clocks show it, whatever they do in between.
+    wall = datetime.combine(day, time(), zone) + timedelta(minutes=minutes)
     first, last = wall.astimezone(UTC), wall.replace(fold=1).astimezone(UTC)
     if first > last:  # in a gap, where the offset of fold 0 is the one before it (PEP 495)
         first = last = _jump(last, first, zone)
