@@ -84,6 +84,8 @@ from relman_server.kernel.streams.redis import Redis
 from relman_server.logs import logic as logs
 from relman_server.logs import tail
 from relman_server.logs.service import LogService
+from relman_server.policies import logic as policies
+from relman_server.policies.service import DeployPolicyService
 from relman_server.releases import logic as releases
 from relman_server.releases.service import ReleaseService
 from relman_server.settings import Settings
@@ -215,6 +217,7 @@ class App:
                 "EnvironmentService",
                 EnvironmentService(self.db, running.environment_status),
             ),
+            _registration(policy_pb2, policy_pb2_grpc, "DeployPolicyService", DeployPolicyService(self.db)),
             _registration(
                 release_pb2,
                 release_pb2_grpc,
@@ -237,6 +240,7 @@ class App:
         self.events.subscribe(releases.ReleaseChanged, queue.release_changed)
         self.events.subscribe(catalog.ServiceChanged, queue.service_changed)
         self.events.subscribe(environments.EnvironmentChanged, queue.environment_changed)
+        self.events.subscribe(policies.PoliciesChanged, queue.policies_changed)
         self.events.subscribe(history.DeploymentChanged, self._deployment_changed)
         self.events.subscribe(logs.LogGrew, self._log_grew)
 
@@ -286,7 +290,6 @@ DUTIES = (
 # caller was authenticated and authorized like everywhere else.
 LATER: list[tuple[ModuleType, ModuleType, str]] = [
     (approval_pb2, approval_pb2_grpc, "ApprovalService"),
-    (policy_pb2, policy_pb2_grpc, "DeployPolicyService"),
     (rollback_pb2, rollback_pb2_grpc, "RollbackService"),
     (runbook_pb2, runbook_pb2_grpc, "RunbookService"),
     (incident_pb2, incident_pb2_grpc, "IncidentService"),

@@ -13,6 +13,7 @@ from relman_client.v1 import (
     deployment_pb2,
     environment_pb2,
     log_pb2,
+    policy_pb2,
     release_pb2,
     stage_pb2,
     team_pb2,
@@ -22,6 +23,7 @@ from tests.factories import (
     RunningServer,
     make_deployment,
     make_environment,
+    make_policy,
     make_release,
     make_service,
     make_team,
@@ -73,6 +75,11 @@ async def _of_environment(kind: Any, server: RunningServer, *, locked: bool = Fa
             environment_pb2.LockEnvironmentRequest(environment=environment.name, reason="a test")
         )
     request: Message = kind(environment=environment.name, **fields)
+    return request
+
+
+async def _of_policy(kind: Any, server: RunningServer, **fields: Any) -> Message:
+    request: Message = kind(deploy_policy=(await make_policy(server.admin)).name, **fields)
     return request
 
 
@@ -170,6 +177,10 @@ async def _create_environment(_: RunningServer) -> Message:
     )
 
 
+async def _create_policy(_: RunningServer) -> Message:
+    return policy_pb2.CreateDeployPolicyRequest(name=unique("policy"))
+
+
 SUCCEEDED = common_pb2.OUTCOME_SUCCEEDED
 
 VALID: dict[str, Make] = {
@@ -200,6 +211,11 @@ VALID: dict[str, Make] = {
     "EnvironmentService/UnlockEnvironment": partial(
         _of_environment, environment_pb2.UnlockEnvironmentRequest, locked=True
     ),
+    "DeployPolicyService/CreateDeployPolicy": _create_policy,
+    "DeployPolicyService/UpdateDeployPolicy": partial(
+        _of_policy, policy_pb2.UpdateDeployPolicyRequest, description="new"
+    ),
+    "DeployPolicyService/DeleteDeployPolicy": partial(_of_policy, policy_pb2.DeleteDeployPolicyRequest),
     "ReleaseService/CreateRelease": partial(_of_service, release_pb2.CreateReleaseRequest, version="1.2.3"),
     "ReleaseService/UpdateRelease": partial(_of_release, release_pb2.UpdateReleaseRequest, release_notes="new"),
     "ReleaseService/DeleteRelease": partial(_of_release, release_pb2.DeleteReleaseRequest, publish=False),

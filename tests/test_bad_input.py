@@ -167,7 +167,7 @@ async def test_text_that_is_not_utf_8_is_refused(shared_server: RunningServer, t
 
 
 async def test_what_an_unknown_reference_names_is_said_to_be_missing(shared_server: RunningServer) -> None:
-    words = {"team", "service", "environment", "release", "deployment", "stage", "user"}
+    words = {"team", "service", "environment", "release", "deployment", "stage", "user", "deploy_policy"}
     walk = Walk(shared_server)
     for rpc in RPCS:
         needed = [each for each in rpc.method.input_type.fields if descriptors.is_required(each)]

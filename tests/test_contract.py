@@ -40,13 +40,6 @@ UNIMPLEMENTED = {
         "RevokeApiToken",
         "RevokeSession",
     },
-    "DeployPolicyService": {
-        "CreateDeployPolicy",
-        "DeleteDeployPolicy",
-        "GetDeployPolicy",
-        "ListDeployPolicies",
-        "UpdateDeployPolicy",
-    },
     "DeploymentLogService": {"DownloadLogs"},
     "DeploymentService": {
         "ApproveDeployment",

@@ -20,6 +20,7 @@ COMMANDS = {
     "user": "Users: who may call.",
     "service": "Services: what is released.",
     "env": "Environments: where services run.",
+    "freeze": "Freezes: when nothing may be deployed.",
     "release": "Releases: what can be deployed.",
     "deployment": "Deployments: the way of a release into an environment.",
     "stage": "Stages: the steps of a deployment.",

@@ -11,7 +11,7 @@ from relman_server.deployments.ending import cancel
 from relman_server.deployments.facts import facts_of, lock_facts
 from relman_server.deployments.history import record
 from relman_server.deployments.inputs import NewDeployment, Promotion, StageSpec
-from relman_server.deployments.logic import lock, ordinary_kind, wrong
+from relman_server.deployments.logic import lock, wrong
 from relman_server.deployments.model import Deployment, DeploymentKind, DeploymentStatus, EventType, Stage, StageStatus
 from relman_server.deployments.stage_store import stages_of
 from relman_server.environments import store as environments
@@ -118,9 +118,7 @@ def _create(
         service_id=facts.service_id,
         environment_id=facts.environment_id,
         status=DeploymentStatus.PENDING,
-        kind=kind
-        if kind is DeploymentKind.HOTFIX
-        else ordinary_kind(tx, facts.service_id, facts.environment_id, facts.release_id),
+        kind=kind if kind is DeploymentKind.HOTFIX else facts.ordinary_kind,
         outcome=None,
         failure_reason="",
         production_impacted=False,

@@ -1,4 +1,4 @@
-"""What the decision about deployments depends on, read in one statement."""
+"""What the decision about deployments depends on: one statement for what is in rows, and one for the freezes."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,11 +9,13 @@ from sqlalchemy.orm import aliased
 
 from relman_server.catalog.model import Service
 from relman_server.deployments.gates import Facts
-from relman_server.deployments.model import Deployment, DeploymentStatus, is_in_progress, is_waiting
+from relman_server.deployments.model import Deployment, DeploymentStatus, has_succeeded, is_in_progress, is_waiting
 from relman_server.environments import store as environments
 from relman_server.environments.model import Environment
 from relman_server.kernel.db.transaction import Reading, Record, Transaction
 from relman_server.kernel.errors import NotFound
+from relman_server.policies.store import Pair, freezes_for
+from relman_server.policies.windows import ActivePolicy
 from relman_server.releases import store as releases
 from relman_server.releases.model import Release
 from relman_server.users.model import User
@@ -41,7 +43,8 @@ def facts_of(tx: Reading, deployments: Sequence[UUID]) -> Mapping[UUID, Facts]:
         .outerjoin(_source, _source.id == Environment.promotes_from)
         .where(Deployment.id.in_(deployments))
     )
-    return {row.deployment_id: _read(row) for row in rows}
+    frozen = freezes_for(tx, {(row.service_id, row.environment_id) for row in rows})
+    return {row.deployment_id: _read(row, frozen) for row in rows}
 
 
 def facts_if_created(tx: Reading, release: str, environment: str) -> Facts:
@@ -77,13 +80,24 @@ def _required(tx: Reading, row: Record | None, release: str, environment: str) -
         releases.get_release(tx, release)
         environments.get_environment(tx, environment)
         raise NotFound("release", release)
-    return _read(row)
+    return _read(row, freezes_for(tx, [(row.service_id, row.environment_id)]))
 
 
-def _read(row: Record) -> Facts:
+def _read(row: Record, frozen: Mapping[Pair, Sequence[ActivePolicy]]) -> Facts:
     values = dict(row._mapping)
     values.pop("deployment_id", None)
-    return Facts(**values)
+    return Facts(**values, freezes=frozen[row.service_id, row.environment_id])
+
+
+def _running_release(service: Any, environment: Any) -> ScalarSelect[Any]:  # columns or mapped attributes
+    there = aliased(Deployment)
+    return (
+        select(there.release_id)
+        .where(there.service_id == service, there.environment_id == environment, has_succeeded(there))
+        .order_by(there.completed_at.desc(), there.id.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
 
 
 def _soaking_since(release: Any) -> ScalarSelect[Any]:  # a mapped attribute
@@ -129,6 +143,7 @@ def _facts(
         Environment.lock_reason,
         Environment.lock_expires_at,
         User.username.label("locked_by"),
+        _running_release(service, environment).label("running_release_id"),
         in_front.label("in_front"),
         _source.id.label("source_id"),
         _source.name.label("source_name"),

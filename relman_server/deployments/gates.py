@@ -11,6 +11,8 @@ from typing import Any
 from uuid import UUID
 
 from relman_server.deployments.model import BlockerKind, DeploymentKind
+from relman_server.policies import windows
+from relman_server.policies.windows import ActivePolicy
 from relman_server.releases.model import ReleaseStatus
 
 
@@ -21,8 +23,10 @@ class Facts:
     Attributes:
         release_name: `service@version`, for people.
         quarantined_at: Since when the release is held; None when it is not.
+        freezes: The active deploy policies that hold for the service and the environment.
         locked_at: Since when the environment is locked; None when it is not.
         lock_expires_at: When the lock ends by itself; None means never.
+        running_release_id: The release of the service that runs in the environment; None when none does.
         in_front: The deployment at the head of the queue before this one, in progress or waiting; None when this one
             is next.
         kind: Why the deployment was made; None when it is not made yet.
@@ -43,10 +47,12 @@ class Facts:
     environment_id: UUID
     environment_name: str
     environment_active: bool
+    freezes: Sequence[ActivePolicy]
     locked_at: datetime | None
     lock_reason: str
     lock_expires_at: datetime | None
     locked_by: str | None
+    running_release_id: UUID | None
     in_front: UUID | None
     kind: str | None
     hotfix_reason: str
@@ -54,6 +60,12 @@ class Facts:
     source_name: str | None
     soaking_since: datetime | None
     soak_seconds: int
+
+    @property
+    def ordinary_kind(self) -> DeploymentKind:
+        """REDEPLOY for a release that is what runs there, else PLANNED."""
+        runs_there = self.running_release_id == self.release_id
+        return DeploymentKind.REDEPLOY if runs_there else DeploymentKind.PLANNED
 
 
 @dataclass(frozen=True)
@@ -93,9 +105,14 @@ def evaluate(facts: Facts, now: datetime) -> list[Blocker]:
     return [blocker for gate in GATES for blocker in gate(facts, now)]
 
 
-def changes_at(blockers: Sequence[Blocker]) -> datetime | None:
-    """Return when the answer may change by itself; None when only someone's doing can change it."""
-    return min((blocker.until for blocker in blockers if blocker.until is not None), default=None)
+def changes_at(facts: Facts, blockers: Sequence[Blocker], now: datetime) -> datetime | None:
+    """Return when the answer may change by itself; None when only someone's doing can change it.
+
+    Open gates count too: a freeze that begins closes one.
+    """
+    times = [blocker.until for blocker in blockers if blocker.kind is not BlockerKind.FREEZE]
+    times += [windows.next_change(policy.windows, now) for policy in _freezes(facts)]
+    return min((time for time in times if time is not None), default=None)
 
 
 def _release(facts: Facts, _: datetime) -> Iterator[Blocker]:
@@ -153,6 +170,20 @@ def spoken(seconds: int) -> str:
     return " ".join(parts) or "0 s"
 
 
+def _freeze(facts: Facts, now: datetime) -> Iterator[Blocker]:
+    for policy in _freezes(facts):
+        frozen = windows.open_until(policy.windows, now)
+        if frozen is not None:
+            ends = f"until {frozen.until:%Y-%m-%d %H:%M} UTC" if frozen.until else "and does not end by itself"
+            message = f"The freeze {policy.name} holds for {facts.environment_name} {ends}."
+            yield Blocker(BlockerKind.FREEZE, message, policy.id, until=frozen.until)
+
+
+def _freezes(facts: Facts) -> Sequence[ActivePolicy]:
+    """Return the policies that can freeze the deployment: none for a rollback, which must not wait for one to end."""
+    return () if facts.kind == DeploymentKind.ROLLBACK else facts.freezes
+
+
 def _lock(facts: Facts, now: datetime) -> Iterator[Blocker]:
     if facts.locked_at is None or (facts.lock_expires_at is not None and facts.lock_expires_at <= now):
         return
@@ -173,4 +204,4 @@ def _queue(facts: Facts, _: datetime) -> Iterator[Blocker]:
         yield Blocker(BlockerKind.QUEUE, message, facts.in_front)
 
 
-GATES: tuple[Gate, ...] = (_release, _inactive, _promotion, _soak, _lock, _queue)
+GATES: tuple[Gate, ...] = (_release, _inactive, _promotion, _soak, _freeze, _lock, _queue)

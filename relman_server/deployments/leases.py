@@ -19,10 +19,17 @@ from relman_server.kernel.ids import new_id
 
 
 def grant(tx: Transaction, deployment_id: UUID, ttl: timedelta) -> Lease:
+    """Give the first lease of a locked deployment."""
+    return _give(tx, Lease(deployment_id=deployment_id, fencing_token=0), ttl)
+
+
+def take_over(tx: Transaction, deployment_id: UUID, ttl: timedelta) -> Lease:
     """Give the lease of a locked deployment to the caller, with a higher fencing token than anyone had before."""
     lease = lease_store.lock_lease(tx, deployment_id)
-    if lease is None:
-        lease = Lease(deployment_id=deployment_id, fencing_token=0)
+    return grant(tx, deployment_id, ttl) if lease is None else _give(tx, lease, ttl)
+
+
+def _give(tx: Transaction, lease: Lease, ttl: timedelta) -> Lease:
     lease.id = new_id()
     lease.fencing_token += 1
     lease.ttl_seconds = int(ttl.total_seconds())

@@ -7,7 +7,6 @@ server ends by itself.
 """
 
 from typing import Any
-from uuid import UUID
 
 from relman_server.catalog import logic as catalog
 from relman_server.deployments import gates, queue, store
@@ -52,14 +51,8 @@ def _kind(tx: Reading, deployment: Deployment, said: DeploymentKind | None) -> d
         raise wrong(deployment, "The kind of a rollback's deployment cannot be changed.")
     if said is DeploymentKind.HOTFIX:
         return {"kind": said}
-    kind = ordinary_kind(tx, deployment.service_id, deployment.environment_id, deployment.release_id)
-    return {"kind": kind, "remediates": None, "hotfix_reason": ""}
-
-
-def ordinary_kind(tx: Reading, service_id: UUID, environment_id: UUID, release_id: UUID) -> DeploymentKind:
-    """Return REDEPLOY for a release that is what runs there now, else PLANNED."""
-    running = store.running_release(tx, service_id, environment_id)
-    return DeploymentKind.REDEPLOY if running == release_id else DeploymentKind.PLANNED
+    facts = facts_of(tx, [deployment.id])[deployment.id]
+    return {"kind": facts.ordinary_kind, "remediates": None, "hotfix_reason": ""}
 
 
 def delete_deployment(tx: Transaction, reference: str, etag: str) -> None:
@@ -84,12 +77,7 @@ def check_deployment(tx: Reading, question: Question) -> list[gates.Blocker]:
     deployment = store.get_deployment(tx, question.deployment)
     if deployment.status not in WAITING:
         raise wrong(deployment, f"Only a waiting deployment may be started; this one is {deployment.status}.")
-    return decide(tx, deployment.id)
-
-
-def decide(tx: Reading, deployment_id: UUID) -> list[gates.Blocker]:
-    """Return every closed gate of a deployment that waits."""
-    return gates.evaluate(facts_of(tx, [deployment_id])[deployment_id], tx.now)
+    return gates.evaluate(facts_of(tx, [deployment.id])[deployment.id], tx.now)
 
 
 def lock(tx: Transaction, reference: str, etag: str = "", *, with_queue: bool = False) -> tuple[Record, Deployment]:

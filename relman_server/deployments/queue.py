@@ -18,13 +18,14 @@ from relman_server.deployments.model import Deployment, DeploymentStatus, EventT
 from relman_server.environments.logic import EnvironmentChanged
 from relman_server.environments.model import Environment
 from relman_server.kernel.db.transaction import Transaction
+from relman_server.policies.logic import PoliciesChanged
 from relman_server.releases.logic import ReleaseChanged
 
 
 def decide(deployment: Deployment, facts: gates.Facts, now: datetime) -> tuple[list[gates.Blocker], bool]:
     """Set a waiting deployment's status and blockers to what the gates say; return them, and whether that is news."""
     blockers = gates.evaluate(facts, now)
-    deployment.look_again_at = gates.changes_at(blockers)
+    deployment.look_again_at = gates.changes_at(facts, blockers, now)
     stored = [blocker.stored() for blocker in blockers]
     status = DeploymentStatus.PENDING if blockers else DeploymentStatus.READY
     if deployment.status == status and deployment.blockers == stored:
@@ -81,6 +82,11 @@ def service_changed(tx: Transaction, changed: ServiceChanged) -> None:
 def environment_changed(tx: Transaction, changed: EnvironmentChanged) -> None:
     """Look again at the deployments into an environment whose rules changed."""
     _all(tx, Deployment.environment_id == changed.environment_id)
+
+
+def policies_changed(tx: Transaction, _: PoliciesChanged) -> None:
+    """Look again at everything that waits: any of it may be frozen now, or free."""
+    look_again(tx, store.waiting_deployments(tx))
 
 
 def _all(tx: Transaction, condition: ColumnElement[bool]) -> None:

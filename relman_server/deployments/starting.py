@@ -7,9 +7,10 @@ from uuid import UUID
 
 from relman_server.catalog import logic as catalog
 from relman_server.deployments import gates, leases, queue, store
+from relman_server.deployments.facts import facts_of
 from relman_server.deployments.history import record
 from relman_server.deployments.inputs import Override, Start
-from relman_server.deployments.logic import decide, lock, ordinary_kind, wrong
+from relman_server.deployments.logic import lock, wrong
 from relman_server.deployments.model import WAITING, Deployment, DeploymentKind, DeploymentStatus, EventType, Lease
 from relman_server.kernel.db.audit import AuditOutcome
 from relman_server.kernel.db.transaction import Record, Transaction
@@ -48,20 +49,21 @@ def start_deployment(tx: Transaction, start: Start) -> tuple[Record, Lease | Non
         raise wrong(deployment, _not_waiting(deployment))
     if start.override is not None:
         _require_override(tx, found)
-    passed = _pass_gates(tx, deployment, start.override)
+    facts = facts_of(tx, [deployment.id])[deployment.id]
+    passed = _pass_gates(deployment, gates.evaluate(facts, tx.now), start.override)
     if deployment.kind in {DeploymentKind.PLANNED, DeploymentKind.REDEPLOY}:
         # While it was queued, others went before: what runs there may have changed.
-        deployment.kind = ordinary_kind(tx, deployment.service_id, deployment.environment_id, deployment.release_id)
+        deployment.kind = facts.ordinary_kind
     deployment.status = DeploymentStatus.IN_PROGRESS
     deployment.blockers = []
     deployment.look_again_at = None
     deployment.deployed_by = tx.caller.user_id
     deployment.deployed_at = tx.now
     # Two that start at the same instant both find their gates open; the index lets one of them through.
-    tx.flush(conflict=Aborted("Another deployment of the service was started at the same moment; look again."))
+    second = Aborted("Another deployment of the service was started at the same moment; look again.")
+    started = record(tx, deployment, EventType.STARTED, _sentence(tx, passed, start.override), conflict=second)
     ttl = start.lease_ttl or (DEFAULT_TTL if start.takeover else None)
     lease = leases.grant(tx, deployment.id, ttl) if ttl else None
-    started = record(tx, deployment, EventType.STARTED, _sentence(tx, passed, start.override))
     tx.audit("deployment.start", deployment, **_overridden(passed, start.override))
     return started, lease
 
@@ -80,9 +82,10 @@ def _not_waiting(deployment: Deployment) -> str:
     return message
 
 
-def _pass_gates(tx: Transaction, deployment: Deployment, override: Override | None) -> Sequence[gates.Blocker]:
-    """Return the closed gates that the override passes; raise Blocked when one is closed that it does not."""
-    blockers = decide(tx, deployment.id)
+def _pass_gates(
+    deployment: Deployment, blockers: Sequence[gates.Blocker], override: Override | None
+) -> Sequence[gates.Blocker]:
+    """Return the closed gates, all of which the override passes; raise Blocked when one is closed that it does not."""
     kinds = override.kinds if override else ()
     if any(blocker.kind not in kinds for blocker in blockers):
         raise Blocked(deployment.id, blockers)
@@ -104,7 +107,7 @@ def _overridden(passed: Sequence[gates.Blocker], override: Override | None) -> d
 
 
 def _take_over(tx: Transaction, deployment: Deployment, ttl: timedelta) -> tuple[Record, Lease | None]:
-    lease = leases.grant(tx, deployment.id, ttl)
+    lease = leases.take_over(tx, deployment.id, ttl)
     message = f"{tx.caller.username} took the pipeline over (fencing token {lease.fencing_token})."
     taken = record(tx, deployment, EventType.UPDATED, message)
     tx.audit("deployment.start", deployment, takeover=True, fencing_token=lease.fencing_token)

@@ -242,21 +242,6 @@ def newest_creation(tx: Reading, service_id: UUID) -> datetime | None:
     return found
 
 
-def running_release(tx: Reading, service_id: UUID, environment_id: UUID) -> UUID | None:
-    """Return the release of a service that runs in an environment; None when none does."""
-    found: UUID | None = tx.scalar(
-        select(Deployment.release_id)
-        .where(
-            Deployment.service_id == service_id,
-            Deployment.environment_id == environment_id,
-            has_succeeded(),
-        )
-        .order_by(Deployment.completed_at.desc(), Deployment.id.desc())
-        .limit(1)
-    )
-    return found
-
-
 def next_environments(tx: Reading, release_id: UUID) -> Sequence[Record]:
     """Return the active environments (id, name, `source` name) that promote from where a release succeeded last.
 
