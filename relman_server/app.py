@@ -47,6 +47,7 @@ from relman_client.v1 import (
     user_pb2_grpc,
 )
 from relman_server import __version__
+from relman_server.approvals.service import ApprovalService
 from relman_server.auth import store as auth_store
 from relman_server.auth.logic import Authentication
 from relman_server.auth.service import AuthService
@@ -54,7 +55,7 @@ from relman_server.auth.tokens import Signer
 from relman_server.auth.verifier import TokenVerifier
 from relman_server.catalog import logic as catalog
 from relman_server.catalog.service import CatalogService
-from relman_server.deployments import history, queue, running
+from relman_server.deployments import approving, history, queue, running
 from relman_server.deployments import store as deployment_store
 from relman_server.deployments.service import DeploymentService, StageService
 from relman_server.environments import logic as environments
@@ -209,6 +210,7 @@ class App:
             ),
             _registration(deployment_pb2, deployment_pb2_grpc, "DeploymentService", deployments),
             _registration(stage_pb2, stage_pb2_grpc, "StageService", StageService(self.db)),
+            _registration(approval_pb2, approval_pb2_grpc, "ApprovalService", ApprovalService(self.db, approving)),
             _registration(log_pb2, log_pb2_grpc, "DeploymentLogService", log_service),
             _registration(
                 system_pb2, system_pb2_grpc, "SystemService", SystemService(server, self.db, self.clock, self.redis)
@@ -222,6 +224,7 @@ class App:
         self.events.subscribe(teams.TeamDeleted, environments.keep_approvers)
         self.events.subscribe(releases.ReleaseChanged, queue.release_changed)
         self.events.subscribe(catalog.ServiceChanged, queue.service_changed)
+        self.events.subscribe(environments.EnvironmentChanged, approving.environment_changed)
         self.events.subscribe(environments.EnvironmentChanged, queue.environment_changed)
         self.events.subscribe(history.DeploymentChanged, self._deployment_changed)
         self.events.subscribe(logs.LogGrew, self._log_grew)
@@ -262,7 +265,6 @@ async def _unfailing(work: Awaitable[None]) -> None:
 # Services of the contract that this version does not offer: every RPC of theirs answers UNIMPLEMENTED, after the
 # caller was authenticated and authorized like everywhere else.
 LATER: list[tuple[ModuleType, ModuleType, str]] = [
-    (approval_pb2, approval_pb2_grpc, "ApprovalService"),
     (policy_pb2, policy_pb2_grpc, "DeployPolicyService"),
     (rollback_pb2, rollback_pb2_grpc, "RollbackService"),
     (runbook_pb2, runbook_pb2_grpc, "RunbookService"),

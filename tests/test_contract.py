@@ -28,7 +28,6 @@ UNIMPLEMENTED = {
         "ListDeploymentMetrics",
         "RecordDeploymentMetrics",
     },
-    "ApprovalService": {"CreateApproval", "DeleteApproval", "GetApproval", "ListApprovals", "UpdateApproval"},
     "AuditLogService": {"ExportAuditLogs", "GetAuditLog", "ListAuditLogs", "VerifyAuditLogs"},
     "AuthService": {
         "CheckPermission",
@@ -49,9 +48,7 @@ UNIMPLEMENTED = {
     },
     "DeploymentLogService": {"DownloadLogs"},
     "DeploymentService": {
-        "ApproveDeployment",
         "HeartbeatDeployment",
-        "RejectDeployment",
         "RollbackDeployment",
         "WatchDeployments",
     },

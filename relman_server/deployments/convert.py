@@ -25,6 +25,7 @@ from relman_server.deployments.inputs import (
     StageSkip,
     StageStep,
     Start,
+    Verdict,
     Watch,
 )
 from relman_server.kernel.db.transaction import Record
@@ -41,6 +42,8 @@ question = reader(pb.CheckDeploymentRequest, Question)
 start = reader(pb.StartDeploymentRequest, Start)
 completion = reader(pb.CompleteDeploymentRequest, Completion)
 cancellation = reader(pb.CancelDeploymentRequest, Cancellation)
+approval = reader(pb.ApproveDeploymentRequest, Verdict)
+rejection = reader(pb.RejectDeploymentRequest, Verdict)
 list_events = reader(pb.ListDeploymentEventsRequest, ListEvents)
 watch = reader(pb.WatchDeploymentRequest, Watch)
 

@@ -10,13 +10,14 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from relman_server.approvals.quorum import Quorum
 from relman_server.deployments.model import BlockerKind, DeploymentKind
 from relman_server.releases.model import ReleaseStatus
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What the decision depends on, read in one statement.
+    """What the decision depends on.
 
     Attributes:
         release_name: `service@version`, for people.
@@ -30,6 +31,7 @@ class Facts:
         source_id: The environment before, which the environment promotes from; None when there is none.
         soaking_since: When the release first succeeded there; None when it has not, or was rolled back.
         soak_seconds: How long it must have been there.
+        approvals: How far the approvals are.
     """
 
     release_id: UUID
@@ -54,6 +56,7 @@ class Facts:
     source_name: str | None
     soaking_since: datetime | None
     soak_seconds: int
+    approvals: Quorum
 
 
 @dataclass(frozen=True)
@@ -148,6 +151,21 @@ def spoken(seconds: int) -> str:
     return " ".join(parts) or "0 s"
 
 
+def _approval(facts: Facts, _: datetime) -> Iterator[Blocker]:
+    quorum = facts.approvals
+    if not quorum.missing:
+        return
+    names = ", ".join(quorum.waiting_for)
+    message = f"Waiting for {quorum.missing} of {quorum.needed} approvals{f': {names}' if names else ''}."
+    if quorum.asked < quorum.missing:
+        again = "Nobody answered in time: ask" if quorum.expired else "Nobody is asked: ask"
+        message += f" {again} with CreateApproval."
+    if quorum.possible < quorum.needed:
+        able = f"only {quorum.possible}" if quorum.possible else "nobody"
+        message += f" It needs {quorum.needed}, {able} can approve."
+    yield Blocker(BlockerKind.APPROVAL, message, facts.environment_id, waiting_for=quorum.waiting_for)
+
+
 def _lock(facts: Facts, now: datetime) -> Iterator[Blocker]:
     if facts.locked_at is None or (facts.lock_expires_at is not None and facts.lock_expires_at <= now):
         return
@@ -168,4 +186,4 @@ def _queue(facts: Facts, _: datetime) -> Iterator[Blocker]:
         yield Blocker(BlockerKind.QUEUE, message, facts.in_front)
 
 
-GATES: tuple[Gate, ...] = (_release, _inactive, _promotion, _soak, _lock, _queue)
+GATES: tuple[Gate, ...] = (_release, _inactive, _promotion, _soak, _approval, _lock, _queue)

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
+from relman_server.approvals import requests
+from relman_server.approvals.store import cancel_pending
 from relman_server.catalog import logic as catalog
 from relman_server.deployments import gates, queue, store
 from relman_server.deployments.facts import facts_if_created, facts_of
@@ -82,10 +84,18 @@ def update_deployment(tx: Transaction, change: DeploymentChange) -> Record:
         setattr(deployment, name, wanted[name])
     if changed:
         record(tx, deployment, EventType.UPDATED, f"Changed: {', '.join(changed)}.")
-    if "kind" in changed:  # a hotfix has another way to go
+    if {"labels", "kind"} & set(changed):  # approvals were of something else, and a hotfix has another way to go
+        _void_approvals(tx, deployment)
         queue.look_again(tx, [deployment])
     tx.audit("deployment.update", deployment)
     return store.get_deployment_by_id(tx, deployment.id)
+
+
+def _void_approvals(tx: Transaction, deployment: Deployment) -> None:
+    voided = requests.void(tx, facts_of(tx, [deployment.id])[deployment.id].approvals.subject)
+    if voided:
+        what = "1 approval counts" if voided == 1 else f"{voided} approvals count"
+        record(tx, deployment, EventType.APPROVAL, f"{what} no longer: it was changed since.")
 
 
 def _kind(tx: Reading, deployment: Deployment, said: DeploymentKind | None) -> dict[str, Any]:  # columns
@@ -219,12 +229,19 @@ def cancel_deployment(tx: Transaction, cancellation: Cancellation) -> Record:
 
 def cancel(tx: Transaction, deployment: Deployment, reason: str) -> Record:
     """Call a locked deployment off, whoever wants it; the one who calls audits it."""
+    message = f"Cancelled: {reason}" if reason else "Cancelled."
+    return call_off(tx, deployment, DeploymentStatus.CANCELLED, reason, message)
+
+
+def call_off(tx: Transaction, deployment: Deployment, status: DeploymentStatus, reason: str, message: str) -> Record:
+    """End a locked deployment that does not go on, with its stages and requests; the one who calls audits it."""
     _cancel_stages(tx, deployment)
-    deployment.status = DeploymentStatus.CANCELLED
+    cancel_pending(tx, deployment.id)
+    deployment.status = status
     deployment.failure_reason = reason
     deployment.blockers = []
     deployment.completed_at = tx.now
-    return record(tx, deployment, EventType.CANCELLED, f"Cancelled: {reason}" if reason else "Cancelled.")
+    return record(tx, deployment, EventType(status), message)
 
 
 def _cancel_stages(tx: Transaction, deployment: Deployment) -> None:
