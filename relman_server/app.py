@@ -48,6 +48,7 @@ from relman_client.v1 import (
     user_pb2_grpc,
 )
 from relman_server import __version__
+from relman_server.approvals.service import ApprovalService
 from relman_server.auth import store as auth_store
 from relman_server.auth.logic import Authentication
 from relman_server.auth.service import AuthService
@@ -55,7 +56,7 @@ from relman_server.auth.tokens import Signer
 from relman_server.auth.verifier import TokenVerifier
 from relman_server.catalog import logic as catalog
 from relman_server.catalog.service import CatalogService
-from relman_server.deployments import history, overdue, queue, running
+from relman_server.deployments import approving, history, overdue, queue, running
 from relman_server.deployments import store as deployment_store
 from relman_server.deployments.service import DeploymentService, StageService
 from relman_server.environments import logic as environments
@@ -226,6 +227,7 @@ class App:
             ),
             _registration(deployment_pb2, deployment_pb2_grpc, "DeploymentService", deployments),
             _registration(stage_pb2, stage_pb2_grpc, "StageService", StageService(self.db)),
+            _registration(approval_pb2, approval_pb2_grpc, "ApprovalService", ApprovalService(self.db, approving)),
             _registration(log_pb2, log_pb2_grpc, "DeploymentLogService", log_service),
             _registration(
                 system_pb2, system_pb2_grpc, "SystemService", SystemService(server, self.db, self.clock, self.redis)
@@ -239,6 +241,7 @@ class App:
         self.events.subscribe(teams.TeamDeleted, environments.keep_approvers)
         self.events.subscribe(releases.ReleaseChanged, queue.release_changed)
         self.events.subscribe(catalog.ServiceChanged, queue.service_changed)
+        self.events.subscribe(environments.EnvironmentChanged, approving.environment_changed)
         self.events.subscribe(environments.EnvironmentChanged, queue.environment_changed)
         self.events.subscribe(policies.PoliciesChanged, queue.policies_changed)
         self.events.subscribe(history.DeploymentChanged, self._deployment_changed)
@@ -283,13 +286,13 @@ LEASE_PATIENCE = timedelta(seconds=30)
 DUTIES = (
     Duty("stage_timeouts", overdue.STAGES_DUE, overdue.time_out_stage),
     Duty("leases", overdue.LEASES_DUE, overdue.lose_deployment, LEASE_PATIENCE),
+    Duty("approvals", overdue.APPROVALS_DUE, overdue.expire_approvals),
     Duty("decisions", overdue.DECISIONS_DUE, overdue.decide_again),
 )
 
 # Services of the contract that this version does not offer: every RPC of theirs answers UNIMPLEMENTED, after the
 # caller was authenticated and authorized like everywhere else.
 LATER: list[tuple[ModuleType, ModuleType, str]] = [
-    (approval_pb2, approval_pb2_grpc, "ApprovalService"),
     (rollback_pb2, rollback_pb2_grpc, "RollbackService"),
     (runbook_pb2, runbook_pb2_grpc, "RunbookService"),
     (incident_pb2, incident_pb2_grpc, "IncidentService"),

@@ -96,7 +96,7 @@ class Caller:
         self.stages = cast("stage_pb2_grpc.StageServiceAsyncStub", stub(stage_pb2_grpc.StageServiceStub))
         self.logs = cast("log_pb2_grpc.DeploymentLogServiceAsyncStub", stub(log_pb2_grpc.DeploymentLogServiceStub))
         self.system = cast("system_pb2_grpc.SystemServiceAsyncStub", stub(system_pb2_grpc.SystemServiceStub))
-        self.approvals = stub(approval_pb2_grpc.ApprovalServiceStub)
+        self.approvals = cast("approval_pb2_grpc.ApprovalServiceAsyncStub", stub(approval_pb2_grpc.ApprovalServiceStub))
         self.policies = cast(
             "policy_pb2_grpc.DeployPolicyServiceAsyncStub", stub(policy_pb2_grpc.DeployPolicyServiceStub)
         )

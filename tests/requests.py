@@ -7,6 +7,7 @@ from typing import Any
 from google.protobuf.message import Message
 
 from relman_client.v1 import (
+    approval_pb2,
     auth_pb2,
     catalog_pb2,
     common_pb2,
@@ -156,6 +157,26 @@ async def _of_stage(
     return request
 
 
+async def _to_approve(
+    kind: Any, server: RunningServer, *, by_id: bool = False, asked: bool = False, **fields: Any
+) -> Message:
+    """Make a request about a deployment of somebody else that waits for an admin, or about an approval of it."""
+    environment = await make_environment(server.admin, required_approvals=1)
+    deployment = await make_deployment(await server.user(), server.admin, environment=environment.name)
+    if asked:
+        approval = await server.admin.approvals.CreateApproval(
+            approval_pb2.CreateApprovalRequest(deployment=deployment.id)
+        )
+        fields["approval"] = approval.id
+    elif by_id:
+        listed = await server.admin.approvals.ListApprovals(approval_pb2.ListApprovalsRequest(deployment=deployment.id))
+        fields["approval"] = listed.approvals[0].id
+    else:
+        fields["deployment"] = deployment.id
+    request: Message = kind(**fields)
+    return request
+
+
 async def _append_logs(server: RunningServer) -> Message:
     deployment = await _started(server, stages=["build"])
     return log_pb2.AppendLogsRequest(
@@ -241,6 +262,13 @@ VALID: dict[str, Make] = {
         _of_deployment, deployment_pb2.CancelDeploymentRequest, reason="a test"
     ),
     "DeploymentService/RetryDeployment": partial(_of_deployment, deployment_pb2.RetryDeploymentRequest, failed=True),
+    "DeploymentService/ApproveDeployment": partial(_to_approve, deployment_pb2.ApproveDeploymentRequest),
+    "DeploymentService/RejectDeployment": partial(_to_approve, deployment_pb2.RejectDeploymentRequest, notes="no"),
+    "ApprovalService/CreateApproval": partial(_to_approve, approval_pb2.CreateApprovalRequest),
+    "ApprovalService/UpdateApproval": partial(
+        _to_approve, approval_pb2.UpdateApprovalRequest, by_id=True, decision=approval_pb2.DECISION_APPROVE
+    ),
+    "ApprovalService/DeleteApproval": partial(_to_approve, approval_pb2.DeleteApprovalRequest, asked=True),
     "StageService/CreateStage": partial(_of_deployment, stage_pb2.CreateStageRequest, name="lint"),
     "StageService/UpdateStage": partial(_of_stage, stage_pb2.UpdateStageRequest, timeout_seconds=60),
     "StageService/StartStage": partial(_of_stage, stage_pb2.StartStageRequest),

@@ -28,7 +28,6 @@ UNIMPLEMENTED = {
         "ListDeploymentMetrics",
         "RecordDeploymentMetrics",
     },
-    "ApprovalService": {"CreateApproval", "DeleteApproval", "GetApproval", "ListApprovals", "UpdateApproval"},
     "AuditLogService": {"ExportAuditLogs", "GetAuditLog", "ListAuditLogs", "VerifyAuditLogs"},
     "AuthService": {
         "CheckPermission",
@@ -42,8 +41,6 @@ UNIMPLEMENTED = {
     },
     "DeploymentLogService": {"DownloadLogs"},
     "DeploymentService": {
-        "ApproveDeployment",
-        "RejectDeployment",
         "RollbackDeployment",
         "WatchDeployments",
     },

@@ -220,14 +220,15 @@ class DeploymentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ApproveDeployment(self, request, context):
-        """Approves a deployment as the caller.
+        """Approves a deployment as the caller: answers the request that names the caller, else the oldest one that
+        any approver may answer. Who may: see UpdateApproval.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RejectDeployment(self, request, context):
-        """Rejects a deployment as the caller.
+        """Rejects a deployment as the caller, which ends it; answers a request as ApproveDeployment does.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

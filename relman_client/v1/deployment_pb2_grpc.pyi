@@ -63,9 +63,11 @@ class DeploymentServiceStub:
     RetryDeployment: _grpc.UnaryUnaryMultiCallable[_deployment_pb2.RetryDeploymentRequest, _deployment_pb2.Deployment]
     """Makes a new deployment of the same release, environment and stages."""
     ApproveDeployment: _grpc.UnaryUnaryMultiCallable[_deployment_pb2.ApproveDeploymentRequest, _deployment_pb2.Deployment]
-    """Approves a deployment as the caller."""
+    """Approves a deployment as the caller: answers the request that names the caller, else the oldest one that
+    any approver may answer. Who may: see UpdateApproval.
+    """
     RejectDeployment: _grpc.UnaryUnaryMultiCallable[_deployment_pb2.RejectDeploymentRequest, _deployment_pb2.Deployment]
-    """Rejects a deployment as the caller."""
+    """Rejects a deployment as the caller, which ends it; answers a request as ApproveDeployment does."""
     RollbackDeployment: _grpc.UnaryUnaryMultiCallable[_deployment_pb2.RollbackDeploymentRequest, _rollback_pb2.Rollback]
     """Undoes a deployment by deploying the release that ran before."""
     ListDeploymentEvents: _grpc.UnaryUnaryMultiCallable[_deployment_pb2.ListDeploymentEventsRequest, _deployment_pb2.ListDeploymentEventsResponse]
@@ -107,9 +109,11 @@ class DeploymentServiceAsyncStub(DeploymentServiceStub):
     RetryDeployment: _aio.UnaryUnaryMultiCallable[_deployment_pb2.RetryDeploymentRequest, _deployment_pb2.Deployment]  # type: ignore[assignment]
     """Makes a new deployment of the same release, environment and stages."""
     ApproveDeployment: _aio.UnaryUnaryMultiCallable[_deployment_pb2.ApproveDeploymentRequest, _deployment_pb2.Deployment]  # type: ignore[assignment]
-    """Approves a deployment as the caller."""
+    """Approves a deployment as the caller: answers the request that names the caller, else the oldest one that
+    any approver may answer. Who may: see UpdateApproval.
+    """
     RejectDeployment: _aio.UnaryUnaryMultiCallable[_deployment_pb2.RejectDeploymentRequest, _deployment_pb2.Deployment]  # type: ignore[assignment]
-    """Rejects a deployment as the caller."""
+    """Rejects a deployment as the caller, which ends it; answers a request as ApproveDeployment does."""
     RollbackDeployment: _aio.UnaryUnaryMultiCallable[_deployment_pb2.RollbackDeploymentRequest, _rollback_pb2.Rollback]  # type: ignore[assignment]
     """Undoes a deployment by deploying the release that ran before."""
     ListDeploymentEvents: _aio.UnaryUnaryMultiCallable[_deployment_pb2.ListDeploymentEventsRequest, _deployment_pb2.ListDeploymentEventsResponse]  # type: ignore[assignment]
@@ -226,7 +230,9 @@ class DeploymentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _deployment_pb2.ApproveDeploymentRequest,
         context: _ServicerContext,
     ) -> _abc.Awaitable[_deployment_pb2.Deployment]:
-        """Approves a deployment as the caller."""
+        """Approves a deployment as the caller: answers the request that names the caller, else the oldest one that
+        any approver may answer. Who may: see UpdateApproval.
+        """
 
     @_abc_1.abstractmethod
     def RejectDeployment(
@@ -234,7 +240,7 @@ class DeploymentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _deployment_pb2.RejectDeploymentRequest,
         context: _ServicerContext,
     ) -> _abc.Awaitable[_deployment_pb2.Deployment]:
-        """Rejects a deployment as the caller."""
+        """Rejects a deployment as the caller, which ends it; answers a request as ApproveDeployment does."""
 
     @_abc_1.abstractmethod
     def RollbackDeployment(

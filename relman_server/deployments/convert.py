@@ -26,6 +26,7 @@ from relman_server.deployments.inputs import (
     StageSkip,
     StageStep,
     Start,
+    Verdict,
     Watch,
 )
 from relman_server.deployments.model import Lease
@@ -44,6 +45,8 @@ start = reader(pb.StartDeploymentRequest, Start)
 heartbeat_of = reader(pb.HeartbeatDeploymentRequest, Heartbeat)
 completion = reader(pb.CompleteDeploymentRequest, Completion)
 cancellation = reader(pb.CancelDeploymentRequest, Cancellation)
+approval = reader(pb.ApproveDeploymentRequest, Verdict)
+rejection = reader(pb.RejectDeploymentRequest, Verdict)
 list_events = reader(pb.ListDeploymentEventsRequest, ListEvents)
 watch = reader(pb.WatchDeploymentRequest, Watch)
 

@@ -1,10 +1,12 @@
 """How deployments come to be: created, promoted, tried again."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from relman_server.approvals import requests
 from relman_server.catalog import logic as catalog
 from relman_server.deployments import gates, queue, store
 from relman_server.deployments.ending import cancel
@@ -139,8 +141,10 @@ def _create(
     tx.add_all([new_stage(deployment.id, spec, order) for order, spec in enumerate(stages, start=1)])
     if supersede:
         _supersede(tx, deployment, facts.release_name)
-    blockers, _ = queue.decide(deployment, facts_of(tx, [deployment.id])[deployment.id], tx.now)
+    facts = facts_of(tx, [deployment.id])[deployment.id]
+    blockers, _ = queue.decide(deployment, facts, tx.now)
     created = record(tx, deployment, EventType.CREATED, queue.sentence(blockers))
+    requests.ask_for_required(tx, replace(facts.approvals.subject, revision=deployment.revision))
     tx.audit(action, deployment, stages=[spec.name for spec in stages])
     return created
 

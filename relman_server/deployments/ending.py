@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from relman_server.approvals.store import cancel_pending
 from relman_server.deployments import leases, queue
 from relman_server.deployments.history import Happening, record, record_all
 from relman_server.deployments.inputs import Cancellation, Completion
@@ -88,15 +89,22 @@ def cancel_deployment(tx: Transaction, cancellation: Cancellation) -> Record:
 
 def cancel(tx: Transaction, deployment: Deployment, reason: str) -> Record:
     """Call a locked deployment off, whoever wants it; the one who calls audits it."""
+    message = f"Cancelled: {reason}" if reason else "Cancelled."
+    return call_off(tx, deployment, DeploymentStatus.CANCELLED, reason, message)
+
+
+def call_off(tx: Transaction, deployment: Deployment, status: DeploymentStatus, reason: str, message: str) -> Record:
+    """End a locked deployment that does not go on, with its stages and requests; the one who calls audits it."""
     _cancel_stages(tx, deployment)
+    cancel_pending(tx, deployment.id)
     if deployment.status == DeploymentStatus.IN_PROGRESS:
         leases.release(tx, deployment.id)
-    deployment.status = DeploymentStatus.CANCELLED
+    deployment.status = status
     deployment.failure_reason = reason
     deployment.blockers = []
     deployment.look_again_at = None
     deployment.completed_at = tx.now
-    return record(tx, deployment, EventType.CANCELLED, f"Cancelled: {reason}" if reason else "Cancelled.")
+    return record(tx, deployment, EventType(status), message)
 
 
 def _cancel_stages(tx: Transaction, deployment: Deployment) -> None:

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from relman_server.approvals.quorum import Quorum
 from relman_server.deployments.model import BlockerKind, DeploymentKind
 from relman_server.policies import windows
 from relman_server.policies.windows import ActivePolicy
@@ -18,7 +19,7 @@ from relman_server.releases.model import ReleaseStatus
 
 @dataclass(frozen=True)
 class Facts:
-    """What the decision depends on, read in one statement.
+    """What the decision depends on.
 
     Attributes:
         release_name: `service@version`, for people.
@@ -34,6 +35,7 @@ class Facts:
         source_id: The environment before, which the environment promotes from; None when there is none.
         soaking_since: When the release first succeeded there; None when it has not, or was rolled back.
         soak_seconds: How long it must have been there.
+        approvals: How far the approvals are.
     """
 
     release_id: UUID
@@ -60,6 +62,7 @@ class Facts:
     source_name: str | None
     soaking_since: datetime | None
     soak_seconds: int
+    approvals: Quorum
 
     @property
     def ordinary_kind(self) -> DeploymentKind:
@@ -184,6 +187,21 @@ def _freezes(facts: Facts) -> Sequence[ActivePolicy]:
     return () if facts.kind == DeploymentKind.ROLLBACK else facts.freezes
 
 
+def _approval(facts: Facts, _: datetime) -> Iterator[Blocker]:
+    quorum = facts.approvals
+    if not quorum.missing:
+        return
+    names = ", ".join(quorum.waiting_for)
+    message = f"Waiting for {quorum.missing} of {quorum.needed} approvals{f': {names}' if names else ''}."
+    if quorum.asked < quorum.missing:
+        again = "Nobody answered in time: ask" if quorum.expired else "Nobody is asked: ask"
+        message += f" {again} with CreateApproval."
+    if quorum.possible < quorum.needed:
+        able = f"only {quorum.possible}" if quorum.possible else "nobody"
+        message += f" It needs {quorum.needed}, {able} can approve."
+    yield Blocker(BlockerKind.APPROVAL, message, facts.environment_id, waiting_for=quorum.waiting_for)
+
+
 def _lock(facts: Facts, now: datetime) -> Iterator[Blocker]:
     if facts.locked_at is None or (facts.lock_expires_at is not None and facts.lock_expires_at <= now):
         return
@@ -204,4 +222,4 @@ def _queue(facts: Facts, _: datetime) -> Iterator[Blocker]:
         yield Blocker(BlockerKind.QUEUE, message, facts.in_front)
 
 
-GATES: tuple[Gate, ...] = (_release, _inactive, _promotion, _soak, _freeze, _lock, _queue)
+GATES: tuple[Gate, ...] = (_release, _inactive, _promotion, _soak, _approval, _freeze, _lock, _queue)

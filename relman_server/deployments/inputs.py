@@ -207,6 +207,14 @@ class Cancellation(Input):
     etag: str = ""
 
 
+class Verdict(Input):
+    """What an approver says about a deployment."""
+
+    deployment: Reference
+    notes: Reason = ""
+    etag: str = ""
+
+
 class ListEvents(Page):
     """Which events of a deployment to list."""
 

@@ -8,6 +8,7 @@ server ends by itself.
 
 from typing import Any
 
+from relman_server.approvals import requests
 from relman_server.catalog import logic as catalog
 from relman_server.deployments import gates, queue, store
 from relman_server.deployments.facts import facts_if_created, facts_of
@@ -38,10 +39,18 @@ def update_deployment(tx: Transaction, change: DeploymentChange) -> Record:
         setattr(deployment, name, wanted[name])
     if changed:
         record(tx, deployment, EventType.UPDATED, f"Changed: {', '.join(changed)}.")
-    if "kind" in changed:  # a hotfix has another way to go
+    if {"labels", "kind"} & set(changed):  # approvals were of something else, and a hotfix has another way to go
+        _void_approvals(tx, deployment)
         queue.look_again(tx, [deployment])
     tx.audit("deployment.update", deployment)
     return store.get_deployment_by_id(tx, deployment.id)
+
+
+def _void_approvals(tx: Transaction, deployment: Deployment) -> None:
+    voided = requests.void(tx, facts_of(tx, [deployment.id])[deployment.id].approvals.subject)
+    if voided:
+        what = "1 approval counts" if voided == 1 else f"{voided} approvals count"
+        record(tx, deployment, EventType.APPROVAL, f"{what} no longer: it was changed since.")
 
 
 def _kind(tx: Reading, deployment: Deployment, said: DeploymentKind | None) -> dict[str, Any]:  # columns

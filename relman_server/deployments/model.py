@@ -98,6 +98,7 @@ class EventType(StrEnum):
     STAGE_PROGRESS = "STAGE_PROGRESS"
     STAGE_ENDED = "STAGE_ENDED"
     STAGE_RETRIED = "STAGE_RETRIED"
+    APPROVAL = "APPROVAL"
 
 
 class Deployment(Resource):

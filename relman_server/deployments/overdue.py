@@ -6,7 +6,8 @@ over and found again a second later. `app.py` gives them to the reconciler.
 
 from sqlalchemy import func, select
 
-from relman_server.deployments import ending, lease_store, queue, store
+from relman_server.approvals import store as approvals
+from relman_server.deployments import approving, ending, lease_store, queue, store
 from relman_server.deployments.history import Happening, record_all
 from relman_server.deployments.model import Deployment, EventType, Lease, Stage, StageStatus
 from relman_server.deployments.stage_store import unfinished_stages
@@ -14,6 +15,7 @@ from relman_server.kernel.db.transaction import Transaction
 
 STAGES_DUE = select(func.min(Stage.due_at)).where(Stage.due_at.is_not(None))
 LEASES_DUE = select(func.min(Lease.expires_at)).where(Lease.expires_at.is_not(None))
+APPROVALS_DUE = approvals.first_due()
 DECISIONS_DUE = select(func.min(Deployment.look_again_at)).where(Deployment.look_again_at.is_not(None))
 
 AT_ONCE = 20
@@ -58,6 +60,11 @@ def lose_deployment(tx: Transaction) -> bool:
         )
         ending.fail(tx, found, "LOST", message)
     return True
+
+
+def expire_approvals(tx: Transaction) -> bool:
+    """Mark requests for approval that nobody answered in time; return whether there may be more."""
+    return approving.expire_due(tx, AT_ONCE) == AT_ONCE
 
 
 def decide_again(tx: Transaction) -> bool:

@@ -54,7 +54,7 @@ def sentence(blockers: Sequence[gates.Blocker]) -> str:
     """Return what a person wants to know of the gates."""
     if not blockers:
         return "Every gate is open: it may start."
-    return "Waiting: " + " ".join(blocker.message for blocker in blockers)
+    return "It cannot start yet. " + " ".join(blocker.message for blocker in blockers)
 
 
 def move_on(tx: Transaction, left: Deployment, *, was_in_progress: bool) -> None:

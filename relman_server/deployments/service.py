@@ -7,7 +7,18 @@ from google.protobuf.empty_pb2 import Empty
 
 from relman_client.v1 import deployment_pb2 as pb
 from relman_client.v1 import deployment_pb2_grpc, lease_pb2, release_pb2, stage_pb2, stage_pb2_grpc
-from relman_server.deployments import convert, creation, ending, leases, logic, stage_store, stages, starting, store
+from relman_server.deployments import (
+    approving,
+    convert,
+    creation,
+    ending,
+    leases,
+    logic,
+    stage_store,
+    stages,
+    starting,
+    store,
+)
 from relman_server.deployments.inputs import View
 from relman_server.deployments.watch import watch
 from relman_server.kernel.db import Database, Reading
@@ -89,6 +100,14 @@ class DeploymentService(deployment_pb2_grpc.DeploymentServiceServicer):
 
     async def CancelDeployment(self, request: pb.CancelDeploymentRequest, context: Context) -> pb.Deployment:
         return await self._db.write(ending.cancel_deployment, convert.cancellation(request), into=convert.deployment)
+
+    async def ApproveDeployment(self, request: pb.ApproveDeploymentRequest, context: Context) -> pb.Deployment:
+        verdict = convert.approval(request)
+        return await self._db.write(approving.approve_deployment, verdict, into=convert.deployment)
+
+    async def RejectDeployment(self, request: pb.RejectDeploymentRequest, context: Context) -> pb.Deployment:
+        verdict = convert.rejection(request)
+        return await self._db.write(approving.reject_deployment, verdict, into=convert.deployment)
 
     async def RetryDeployment(self, request: pb.RetryDeploymentRequest, context: Context) -> pb.Deployment:
         return await self._db.write(creation.retry_deployment, request.deployment, into=convert.deployment)

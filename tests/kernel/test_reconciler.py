@@ -60,7 +60,12 @@ async def test_a_tick_is_one_statement_by_indexes_when_nothing_is_due(own_server
         plan = str(connection.exec_driver_sql(explain + seen[0][0], seen[0][1]).all())
         if db.engine == "postgresql":
             connection.exec_driver_sql("reset enable_seqscan")
-    for index in ("ix_pipeline_stage_due_at", "ix_deployment_lease_expires_at", "ix_deployment_look_again_at"):
+    for index in (
+        "ix_pipeline_stage_due_at",
+        "ix_deployment_lease_expires_at",
+        "ix_deployment_look_again_at",
+        "ix_approval_due",
+    ):
         assert index in plan
 
 
