@@ -63,12 +63,7 @@ class Approval(Resource):
             postgresql_where=text("status = 'APPROVED' AND voided_at IS NULL"),
             sqlite_where=text("status = 'APPROVED' AND voided_at IS NULL"),
         ),
-        Index(
-            "ix_approval_due",
-            "expires_at",
-            postgresql_where=text("status = 'PENDING'"),
-            sqlite_where=text("status = 'PENDING'"),
-        ),
+        Index("ix_approval_due", "status", "expires_at"),
         Index(None, "created_at", "id"),
         Index(None, "deployment_id", "created_at", "id"),
         Index(None, "approver_id", "created_at", "id"),

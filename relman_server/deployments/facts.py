@@ -1,5 +1,6 @@
-"""What the decision about deployments depends on: one statement for what is in rows, one for the freezes, and one more
-where approvals are missing.
+"""What the decision about deployments depends on, in two statements: what is in rows, and the freezes.
+
+Where approvals are missing one more says who can give them.
 """
 
 from collections.abc import Mapping, Sequence

@@ -55,6 +55,7 @@ class Reconciler:
         self._duties = duties
         self._statement = select(*(duty.due.scalar_subquery().label(duty.name) for duty in duties))
         self._steady_since = self._last = clock.now()
+        self._ticking = asyncio.Lock()
 
     async def keep_ticking(self) -> None:
         """Tick every second."""
@@ -68,7 +69,11 @@ class Reconciler:
                 log.exception("background work failed")
 
     async def tick(self) -> None:
-        """Do what is due by now."""
+        """Do what is due by now, after what another tick of this process is at."""
+        async with self._ticking:
+            await self._tick()
+
+    async def _tick(self) -> None:
         now = self._clock.now()
         if not timedelta() <= now - self._last <= MISSED:
             self._steady_since = now

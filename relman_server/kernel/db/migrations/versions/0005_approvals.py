@@ -53,10 +53,8 @@ def upgrade() -> None:
         )
         batch_op.create_index(
             "ix_approval_due",
-            ["expires_at"],
+            ["status", "expires_at"],
             unique=False,
-            postgresql_where=sa.text("status = 'PENDING'"),
-            sqlite_where=sa.text("status = 'PENDING'"),
         )
         batch_op.create_index(
             batch_op.f("ix_approval_environment_id_created_at_id"), ["environment_id", "created_at", "id"], unique=False
@@ -91,8 +89,6 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_approval_environment_id_created_at_id"))
         batch_op.drop_index(
             "ix_approval_due",
-            postgresql_where=sa.text("status = 'PENDING'"),
-            sqlite_where=sa.text("status = 'PENDING'"),
         )
         batch_op.drop_index(batch_op.f("ix_approval_deployment_id_created_at_id"))
         batch_op.drop_index(batch_op.f("ix_approval_created_at_id"))
