@@ -89,6 +89,8 @@ from relman_server.policies import logic as policies
 from relman_server.policies.service import DeployPolicyService
 from relman_server.releases import logic as releases
 from relman_server.releases.service import ReleaseService
+from relman_server.rollbacks import logic as rollbacks
+from relman_server.rollbacks.service import RollbackService
 from relman_server.settings import Settings
 from relman_server.system.convert import Server
 from relman_server.system.service import SystemService
@@ -203,7 +205,8 @@ class App:
         )
         authentication = Authentication(self.signer, self.settings.registration_open)
         # The RPCs that are missing are of the generated base: they answer UNIMPLEMENTED.
-        deployments = DeploymentService(self.db, self.bus)  # type: ignore[abstract]
+        undoer = RollbackService(self.db)
+        deployments = DeploymentService(self.db, self.bus, undoer)  # type: ignore[abstract]
         log_service = LogService(self.db, self.bus, self.clock, self.settings.log_quota_bytes)  # type: ignore[abstract]
         return [
             _registration(auth_pb2, auth_pb2_grpc, "AuthService", AuthService(self.db, authentication)),  # type: ignore[abstract]
@@ -228,6 +231,7 @@ class App:
             _registration(deployment_pb2, deployment_pb2_grpc, "DeploymentService", deployments),
             _registration(stage_pb2, stage_pb2_grpc, "StageService", StageService(self.db)),
             _registration(approval_pb2, approval_pb2_grpc, "ApprovalService", ApprovalService(self.db, approving)),
+            _registration(rollback_pb2, rollback_pb2_grpc, "RollbackService", undoer),
             _registration(log_pb2, log_pb2_grpc, "DeploymentLogService", log_service),
             _registration(
                 system_pb2, system_pb2_grpc, "SystemService", SystemService(server, self.db, self.clock, self.redis)
@@ -245,6 +249,7 @@ class App:
         self.events.subscribe(environments.EnvironmentChanged, queue.environment_changed)
         self.events.subscribe(policies.PoliciesChanged, queue.policies_changed)
         self.events.subscribe(history.DeploymentChanged, self._deployment_changed)
+        self.events.subscribe(history.DeploymentMoved, rollbacks.deployment_moved)
         self.events.subscribe(logs.LogGrew, self._log_grew)
 
     def _deployment_changed(self, tx: Transaction, changed: history.DeploymentChanged) -> None:
@@ -293,7 +298,6 @@ DUTIES = (
 # Services of the contract that this version does not offer: every RPC of theirs answers UNIMPLEMENTED, after the
 # caller was authenticated and authorized like everywhere else.
 LATER: list[tuple[ModuleType, ModuleType, str]] = [
-    (rollback_pb2, rollback_pb2_grpc, "RollbackService"),
     (runbook_pb2, runbook_pb2_grpc, "RunbookService"),
     (incident_pb2, incident_pb2_grpc, "IncidentService"),
     (analytics_pb2, analytics_pb2_grpc, "AnalyticsService"),

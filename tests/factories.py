@@ -100,7 +100,7 @@ class Caller:
         self.policies = cast(
             "policy_pb2_grpc.DeployPolicyServiceAsyncStub", stub(policy_pb2_grpc.DeployPolicyServiceStub)
         )
-        self.rollbacks = stub(rollback_pb2_grpc.RollbackServiceStub)
+        self.rollbacks = cast("rollback_pb2_grpc.RollbackServiceAsyncStub", stub(rollback_pb2_grpc.RollbackServiceStub))
         self.runbooks = stub(runbook_pb2_grpc.RunbookServiceStub)
         self.incidents = stub(incident_pb2_grpc.IncidentServiceStub)
         self.analytics = stub(analytics_pb2_grpc.AnalyticsServiceStub)

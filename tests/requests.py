@@ -16,6 +16,7 @@ from relman_client.v1 import (
     log_pb2,
     policy_pb2,
     release_pb2,
+    rollback_pb2,
     stage_pb2,
     team_pb2,
     user_pb2,
@@ -133,6 +134,27 @@ async def _of_deployment(
         await _complete(server, deployment, failed=failed)
     request: Message = kind(deployment=deployment.id, **fields)
     return request
+
+
+async def _rolled_forward(server: RunningServer) -> deployment_pb2.Deployment:
+    """Return a deployment that succeeded where another release had before."""
+    first = await _started(server)
+    await _complete(server, first)
+    release = await make_release(server.admin, service=first.service_name)
+    second = await _started(server, release=release.id, environment=first.environment_name)
+    await _complete(server, second)
+    return second
+
+
+async def _roll_back(kind: Any, server: RunningServer) -> Message:
+    request: Message = kind(deployment=(await _rolled_forward(server)).id, reason="a test")
+    return request
+
+
+async def _cancel_rollback(server: RunningServer) -> Message:
+    undone = await _rolled_forward(server)
+    rollback = await server.admin.rollbacks.CreateRollback(rollback_pb2.CreateRollbackRequest(deployment=undone.id))
+    return rollback_pb2.CancelRollbackRequest(rollback=rollback.id)
 
 
 async def _heartbeat(server: RunningServer) -> Message:
@@ -269,6 +291,9 @@ VALID: dict[str, Make] = {
         _to_approve, approval_pb2.UpdateApprovalRequest, by_id=True, decision=approval_pb2.DECISION_APPROVE
     ),
     "ApprovalService/DeleteApproval": partial(_to_approve, approval_pb2.DeleteApprovalRequest, asked=True),
+    "DeploymentService/RollbackDeployment": partial(_roll_back, deployment_pb2.RollbackDeploymentRequest),
+    "RollbackService/CreateRollback": partial(_roll_back, rollback_pb2.CreateRollbackRequest),
+    "RollbackService/CancelRollback": _cancel_rollback,
     "StageService/CreateStage": partial(_of_deployment, stage_pb2.CreateStageRequest, name="lint"),
     "StageService/UpdateStage": partial(_of_stage, stage_pb2.UpdateStageRequest, timeout_seconds=60),
     "StageService/StartStage": partial(_of_stage, stage_pb2.StartStageRequest),

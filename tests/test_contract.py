@@ -41,11 +41,9 @@ UNIMPLEMENTED = {
     },
     "DeploymentLogService": {"DownloadLogs"},
     "DeploymentService": {
-        "RollbackDeployment",
         "WatchDeployments",
     },
     "IncidentService": {"CreateIncident", "GetIncident", "ListIncidents", "ResolveIncident", "UpdateIncident"},
-    "RollbackService": {"CancelRollback", "CreateRollback", "GetRollback", "GetRollbackStatus", "ListRollbacks"},
     "RunbookService": {
         "CreateRunbook",
         "DeleteRunbook",

@@ -1,12 +1,9 @@
 """What callers may say about approvals; every bound is here."""
 
 from datetime import datetime
-from typing import Annotated
-
-from pydantic import BeforeValidator
 
 from relman_server.approvals.model import ApprovalStatus, Decision
-from relman_server.kernel.inputs import Change, Id, Input, OptionalReference, Page, Reason, Reference
+from relman_server.kernel.inputs import Change, Input, OptionalId, OptionalReference, Page, Reason, Reference
 
 MAX_REQUESTS = 50  # that count, of one deployment
 
@@ -34,7 +31,7 @@ class ListApprovals(Page):
     ordered_by = ("created_at", "expires_at", "status")
 
     status: ApprovalStatus | None = None
-    deployment: Annotated[Id | None, BeforeValidator(lambda text: text or None)] = None
+    deployment: OptionalId = None
     approver: OptionalReference = None
     service: OptionalReference = None
     environment: OptionalReference = None

@@ -1,10 +1,11 @@
 """How deployments end: completed, called off, or failed by the server; and what that means for those that wait."""
 
 from collections.abc import Sequence
+from uuid import UUID
 
 from relman_server.approvals.store import cancel_pending
-from relman_server.deployments import leases, queue
-from relman_server.deployments.history import Happening, record, record_all
+from relman_server.deployments import leases, queue, store
+from relman_server.deployments.history import DeploymentMoved, Happening, record, record_all
 from relman_server.deployments.inputs import Cancellation, Completion
 from relman_server.deployments.logic import lock, wrong
 from relman_server.deployments.model import (
@@ -64,6 +65,7 @@ def _end(tx: Transaction, found: Record, outcome: Outcome, reason: str, message:
     deployment.completed_at = tx.now
     ended = record(tx, deployment, EventType(outcome), message)
     tx.audit("deployment.complete", deployment)
+    tx.emit(DeploymentMoved(deployment))
     if found.environment_type == EnvironmentType.PRODUCTION:
         releases.deployed_to_production(tx, deployment.release_id, succeeded=outcome is Outcome.SUCCEEDED)
     queue.move_on(tx, deployment, was_in_progress=True)
@@ -80,9 +82,14 @@ def cancel_deployment(tx: Transaction, cancellation: Cancellation) -> Record:
     _, deployment = lock(tx, cancellation.deployment, cancellation.etag, with_queue=True)
     if deployment.status in ENDED:
         raise wrong(deployment, f"It has ended and cannot be called off: it is {deployment.status}.")
+    return cancel_locked(tx, deployment, cancellation.reason)
+
+
+def cancel_locked(tx: Transaction, deployment: Deployment, reason: str) -> Record:
+    """Call off a deployment that is locked with its queue, and has not ended."""
     was_in_progress = deployment.status == DeploymentStatus.IN_PROGRESS
-    cancelled = cancel(tx, deployment, cancellation.reason)
-    tx.audit("deployment.cancel", deployment, reason=cancellation.reason)
+    cancelled = cancel(tx, deployment, reason)
+    tx.audit("deployment.cancel", deployment, reason=reason)
     queue.move_on(tx, deployment, was_in_progress=was_in_progress)
     return cancelled
 
@@ -104,7 +111,20 @@ def call_off(tx: Transaction, deployment: Deployment, status: DeploymentStatus, 
     deployment.blockers = []
     deployment.look_again_at = None
     deployment.completed_at = tx.now
-    return record(tx, deployment, EventType(status), message)
+    ended = record(tx, deployment, EventType(status), message)
+    tx.emit(DeploymentMoved(deployment))
+    return ended
+
+
+def undo(tx: Transaction, deployment_id: UUID, rollback_id: UUID, reason: str) -> Record:
+    """Note of a deployment that ended that it was rolled back; return it. Its outcome stays."""
+    deployment: Deployment = store.lock_deployment(tx, deployment_id).Deployment
+    deployment.status = DeploymentStatus.ROLLED_BACK
+    deployment.rolled_back_by = rollback_id
+    undone = record(tx, deployment, EventType.ROLLED_BACK, f"Rolled back: {reason}" if reason else "Rolled back.")
+    tx.audit("deployment.roll_back", deployment, rollback=str(rollback_id))
+    queue.promoted(tx, deployment)  # for those to be promoted from there, it has not succeeded any more
+    return undone
 
 
 def _cancel_stages(tx: Transaction, deployment: Deployment) -> None:

@@ -45,8 +45,14 @@ def facts_of(tx: Reading, deployments: Sequence[UUID]) -> Mapping[UUID, Facts]:
     """Return what the decisions about deployments depend on."""
     ahead = aliased(Deployment)
     before = or_(
-        ahead.created_at < Deployment.created_at,
-        and_(ahead.created_at == Deployment.created_at, ahead.id < Deployment.id),
+        and_(_is_rollback(ahead), ~_is_rollback(Deployment)),
+        and_(
+            _is_rollback(ahead) == _is_rollback(Deployment),
+            or_(
+                ahead.created_at < Deployment.created_at,
+                and_(ahead.created_at == Deployment.created_at, ahead.id < Deployment.id),
+            ),
+        ),
     )
     tally = approvals.tallies(deployments, tx.now)
     rows = tx.rows(
@@ -64,6 +70,12 @@ def facts_of(tx: Reading, deployments: Sequence[UUID]) -> Mapping[UUID, Facts]:
         .where(Deployment.id.in_(deployments))
     )
     return {row.deployment_id: facts for row, facts in zip(rows, _read(tx, rows), strict=True)}
+
+
+def _is_rollback(deployment: Any) -> ColumnElement[bool]:  # Deployment or an alias of it
+    """Return the condition that a deployment goes before all others that wait: whoever rolls back cannot wait."""
+    found: ColumnElement[bool] = deployment.kind == DeploymentKind.ROLLBACK
+    return found
 
 
 def facts_if_created(tx: Reading, release: str, environment: str) -> Facts:
@@ -180,7 +192,7 @@ def _facts(
     waiting = queue.where(is_waiting(ahead)) if before is None else queue.where(is_waiting(ahead), before)
     in_front = func.coalesce(
         queue.where(is_in_progress(ahead)).limit(1).scalar_subquery(),
-        waiting.order_by(ahead.created_at, ahead.id).limit(1).scalar_subquery(),
+        waiting.order_by(_is_rollback(ahead).desc(), ahead.created_at, ahead.id).limit(1).scalar_subquery(),
     )
     columns: list[Any] = [
         Release.id.label("release_id"),

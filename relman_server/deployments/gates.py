@@ -119,6 +119,11 @@ def changes_at(facts: Facts, blockers: Sequence[Blocker], now: datetime) -> date
 
 
 def _release(facts: Facts, _: datetime) -> Iterator[Blocker]:
+    return release(facts)
+
+
+def release(facts: Facts) -> Iterator[Blocker]:
+    """Yield what is against the release itself."""
     name, subject = facts.release_name, facts.release_id
     if facts.release_status == ReleaseStatus.DRAFT:
         yield Blocker(BlockerKind.RELEASE, f"{name} is a draft: publish it first.", subject)

@@ -21,6 +21,13 @@ class DeploymentChanged:
 
 
 @dataclass(frozen=True)
+class DeploymentMoved:
+    """A deployment was started, or ended; its row is locked, with its queue unless it was started."""
+
+    deployment: Deployment
+
+
+@dataclass(frozen=True)
 class Happening:
     """What an event will say.
 

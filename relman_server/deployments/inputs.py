@@ -4,7 +4,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from relman_server.deployments.model import BlockerKind, DeploymentKind, DeploymentStatus, Outcome, StageStatus
 from relman_server.kernel.inputs import (
@@ -15,6 +15,7 @@ from relman_server.kernel.inputs import (
     Labels,
     Line,
     Name,
+    OptionalId,
     OptionalReference,
     Page,
     Reason,
@@ -51,7 +52,6 @@ def _output(text: str) -> str:
 
 Timeout = Annotated[int, Field(ge=0, le=MAX_TIMEOUT)]
 Kind = Annotated[DeploymentKind | None, AfterValidator(_said_by_callers)]
-OptionalId = Annotated[Id | None, BeforeValidator(lambda text: text or None)]
 Output = Annotated[str, AfterValidator(_output)]
 
 

@@ -72,7 +72,8 @@ def delete_deployment(tx: Transaction, reference: str, etag: str) -> None:
     _, deployment = lock(tx, reference, etag)
     if deployment.status not in ENDED:
         raise wrong(deployment, f"Only a deployment that has ended may be deleted; this one is {deployment.status}.")
-    tx.delete(deployment)
+    used = wrong_state(str(deployment.id), deployment.status, "A rollback speaks of it, and would lose its meaning.")
+    tx.delete(deployment, conflict=used)
     tx.audit("deployment.delete", deployment)
     tx.emit(DeploymentChanged(deployment.id))  # who still watches it should know
 

@@ -7,6 +7,7 @@ looks at a queue that someone else is about to change.
 
 from collections.abc import Sequence
 from datetime import datetime
+from uuid import UUID
 
 from sqlalchemy import ColumnElement, and_, select
 
@@ -61,6 +62,11 @@ def move_on(tx: Transaction, left: Deployment, *, was_in_progress: bool) -> None
     """Look again at who waited for a deployment that left its queue: all, or those behind one that only waited."""
     conditions = [] if was_in_progress else [store.behind(left)]
     look_again(tx, store.waiting_deployments(tx, *store.same_queue(left), *conditions))
+
+
+def overtaken(tx: Transaction, undone: Deployment, by: UUID) -> None:
+    """Look again at the queue of a deployment that is rolled back: the rollback goes before all that wait."""
+    look_again(tx, store.waiting_deployments(tx, *store.same_queue(undone), Deployment.id != by))
 
 
 def promoted(tx: Transaction, ended: Deployment) -> None:

@@ -1,12 +1,13 @@
 """DeploymentService and StageService: the way of a release into an environment."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import aclosing
+from typing import Protocol
 
 from google.protobuf.empty_pb2 import Empty
 
 from relman_client.v1 import deployment_pb2 as pb
-from relman_client.v1 import deployment_pb2_grpc, lease_pb2, release_pb2, stage_pb2, stage_pb2_grpc
+from relman_client.v1 import deployment_pb2_grpc, lease_pb2, release_pb2, rollback_pb2, stage_pb2, stage_pb2_grpc
 from relman_server.deployments import (
     approving,
     convert,
@@ -30,12 +31,20 @@ from relman_server.kernel.streams.bus import Bus
 from relman_server.kernel.streams.delivery import Delivery
 
 
+class Undoer(Protocol):
+    """What undoes deployments: the resource above, handed in by app.py."""
+
+    def roll_back_deployment(self, request: pb.RollbackDeploymentRequest) -> Awaitable[rollback_pb2.Rollback]:
+        """Create a rollback of a deployment."""
+
+
 class DeploymentService(deployment_pb2_grpc.DeploymentServiceServicer):
     """Deployments: the way of a release into an environment."""
 
-    def __init__(self, db: Database, bus: Bus) -> None:
+    def __init__(self, db: Database, bus: Bus, undoer: Undoer) -> None:
         self._db = db
         self._bus = bus
+        self._undoer = undoer
 
     async def CreateDeployment(self, request: pb.CreateDeploymentRequest, context: Context) -> pb.Deployment:
         new = convert.new_deployment(request)
@@ -111,6 +120,11 @@ class DeploymentService(deployment_pb2_grpc.DeploymentServiceServicer):
 
     async def RetryDeployment(self, request: pb.RetryDeploymentRequest, context: Context) -> pb.Deployment:
         return await self._db.write(creation.retry_deployment, request.deployment, into=convert.deployment)
+
+    async def RollbackDeployment(
+        self, request: pb.RollbackDeploymentRequest, context: Context
+    ) -> rollback_pb2.Rollback:
+        return await self._undoer.roll_back_deployment(request)
 
     async def ListDeploymentEvents(
         self, request: pb.ListDeploymentEventsRequest, context: Context

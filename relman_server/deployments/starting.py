@@ -8,7 +8,7 @@ from uuid import UUID
 from relman_server.catalog import logic as catalog
 from relman_server.deployments import gates, leases, queue, store
 from relman_server.deployments.facts import facts_of
-from relman_server.deployments.history import record
+from relman_server.deployments.history import DeploymentMoved, record
 from relman_server.deployments.inputs import Override, Start
 from relman_server.deployments.logic import lock, wrong
 from relman_server.deployments.model import WAITING, Deployment, DeploymentKind, DeploymentStatus, EventType, Lease
@@ -65,6 +65,7 @@ def start_deployment(tx: Transaction, start: Start) -> tuple[Record, Lease | Non
     ttl = start.lease_ttl or (DEFAULT_TTL if start.takeover else None)
     lease = leases.grant(tx, deployment.id, ttl) if ttl else None
     tx.audit("deployment.start", deployment, **_overridden(passed, start.override))
+    tx.emit(DeploymentMoved(deployment))
     return started, lease
 
 

@@ -14,6 +14,7 @@ from relman_server.deployments.inputs import ListDeployments, ListEvents
 from relman_server.deployments.model import (
     Deployment,
     DeploymentEvent,
+    DeploymentKind,
     Lease,
     Stage,
     has_succeeded,
@@ -214,7 +215,9 @@ def same_queue(deployment: Deployment) -> tuple[ColumnElement[bool], ColumnEleme
 
 
 def behind(deployment: Deployment) -> ColumnElement[bool]:
-    """Return the condition that a deployment comes after another in the queue."""
+    """Return the condition that a deployment comes after another in the queue, as `facts.facts_of` says."""
+    if deployment.kind == DeploymentKind.ROLLBACK:
+        return Deployment.id != deployment.id
     return or_(
         Deployment.created_at > deployment.created_at,
         and_(Deployment.created_at == deployment.created_at, Deployment.id > deployment.id),
