@@ -66,8 +66,10 @@ def update_user(tx: Transaction, change: UserChange) -> Record:
     Raises NotFound, PermissionDenied, Aborted for a stale etag, AlreadyExists when the email is taken, and
     FailedPrecondition when nobody would be admin any more.
     """
-    user = store.lock_user(tx, change.user)
     changes = change.wanted()
+    if "is_admin" in changes:
+        store.lock_admins(tx)
+    user = store.lock_user(tx, change.user)
     if user.id != tx.caller.user_id:
         require_admin(tx.caller, "change another user")
     if not tx.caller.is_admin and changes.keys() & {"is_admin", "is_auditor"}:
@@ -89,6 +91,7 @@ def deactivate_user(tx: Transaction, reference: str, etag: str) -> Record:
 
     Raises NotFound, Aborted for a stale etag, and FailedPrecondition for the last active admin.
     """
+    store.lock_admins(tx)
     user = store.lock_user(tx, reference)
     tx.match_etag(user, etag)
     if user.is_active:
