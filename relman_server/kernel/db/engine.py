@@ -76,8 +76,8 @@ def _prepare_sqlite(engine: Engine) -> None:
     event.listen(engine, "connect", on_connect)
 
 
-def _lower(value: object) -> object:
-    return value.lower() if isinstance(value, str) else value
+def _lower(text: str | None) -> str | None:
+    return None if text is None else text.lower()
 
 
 def _begin_immediate(connection: Connection) -> None:
