@@ -67,7 +67,8 @@ def run(
 
     The stage is started, every line the command prints becomes a line of the log while it runs, and the stage ends as
     the command does. When the server is away meanwhile, up to 8 MiB of output wait for it, then the command is held
-    back. Signals are passed on; standard input is, too, unless it is a terminal.
+    back. Signals are passed on while it runs; standard input is, too, unless it is a terminal. What it leaves behind
+    may print for two seconds more.
 
     The exit status is the command's, 128 + N when signal N ended it, 127 when there is no such command, 126 when it
     cannot be executed. It is 1 when the command succeeded and relman could not be told.
