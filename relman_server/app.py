@@ -79,6 +79,7 @@ from relman_server.kernel.rpc.validate import Validate
 from relman_server.kernel.streams.bus import Bus, LocalBus
 from relman_server.kernel.streams.lifetime import Lifetimes
 from relman_server.kernel.streams.redis import Redis
+from relman_server.kernel.workers import Workers
 from relman_server.logs import logic as logs
 from relman_server.logs import tail
 from relman_server.logs.service import LogService
@@ -96,6 +97,9 @@ log = structlog.get_logger(__name__)
 
 REVOCATIONS_EVERY = 2.0
 HOUSEKEEPING_EVERY = 3600.0
+# Passwords are hashed two at a time (64 MiB each); who comes after so many others is told to come again.
+HASHERS = 2
+MAX_HASHES_WAITING = 200
 
 
 class App:
@@ -110,6 +114,7 @@ class App:
         self.db = Database(
             settings.url, clock=self.clock, events=self.events, connections=settings.database_connections
         )
+        self.hashers = Workers("hash", HASHERS, waiting=MAX_HASHES_WAITING)
         self._key = signing_key(settings.data_dir)
         self.signer = Signer(self._key)
         self.verifier = TokenVerifier(self.signer, self.clock)
@@ -169,6 +174,7 @@ class App:
 
     def close(self) -> None:
         """Close the database; afterwards the app is of no use."""
+        self.hashers.close()
         self.db.close()
 
     def _bind(self, rpc: RpcServer) -> str:
@@ -196,10 +202,11 @@ class App:
         )
         authentication = Authentication(self.signer, self.settings.registration_open)
         # The RPCs that are missing are of the generated base: they answer UNIMPLEMENTED.
+        auth = AuthService(self.db, authentication, self.hashers)  # type: ignore[abstract]
         deployments = DeploymentService(self.db, self.bus)  # type: ignore[abstract]
         log_service = LogService(self.db, self.bus, self.clock, self.settings.log_quota_bytes)  # type: ignore[abstract]
         return [
-            _registration(auth_pb2, auth_pb2_grpc, "AuthService", AuthService(self.db, authentication)),  # type: ignore[abstract]
+            _registration(auth_pb2, auth_pb2_grpc, "AuthService", auth),
             _registration(user_pb2, user_pb2_grpc, "UserService", UserService(self.db)),
             _registration(team_pb2, team_pb2_grpc, "TeamService", TeamService(self.db)),
             _registration(
