@@ -123,8 +123,11 @@ class App:
         self._subscribe()
 
     @asynccontextmanager
-    async def serving(self) -> AsyncIterator[str]:
+    async def serving(self, prepare: Callable[[], Awaitable[None]] | None = None) -> AsyncIterator[str]:
         """Serve while the block runs; yields the address.
+
+        Args:
+            prepare: What to do before the first call, when nothing else can keep the server from starting.
 
         Raises SchemaMismatch, OSError when the address is taken, and Unavailable without a database.
         """
@@ -148,6 +151,8 @@ class App:
         address = self._bind(rpc)
         await health.look()
         metrics = self._serve_metrics()
+        if prepare is not None:
+            await prepare()
         await rpc.start()
         tasks = [
             asyncio.create_task(work)
