@@ -82,6 +82,7 @@ from relman_server.kernel.rpc.validate import Validate
 from relman_server.kernel.streams.bus import Bus, LocalBus
 from relman_server.kernel.streams.lifetime import Lifetimes
 from relman_server.kernel.streams.redis import Redis
+from relman_server.kernel.workers import Workers
 from relman_server.logs import logic as logs
 from relman_server.logs import tail
 from relman_server.logs.service import LogService
@@ -103,6 +104,9 @@ log = structlog.get_logger(__name__)
 
 REVOCATIONS_EVERY = 2.0
 HOUSEKEEPING_EVERY = 3600.0
+# Passwords are hashed two at a time (64 MiB each); who comes after so many others is told to come again.
+HASHERS = 2
+MAX_HASHES_WAITING = 200
 
 
 class App:
@@ -117,6 +121,7 @@ class App:
         self.db = Database(
             settings.url, clock=self.clock, events=self.events, connections=settings.database_connections
         )
+        self.hashers = Workers("hash", HASHERS, waiting=MAX_HASHES_WAITING)
         self._key = signing_key(settings.data_dir)
         self.signer = Signer(self._key)
         self.verifier = TokenVerifier(self.signer, self.clock)
@@ -126,8 +131,11 @@ class App:
         self.reconciler = Reconciler(self.db, self.clock, DUTIES)
 
     @asynccontextmanager
-    async def serving(self) -> AsyncIterator[str]:
+    async def serving(self, prepare: Callable[[], Awaitable[None]] | None = None) -> AsyncIterator[str]:
         """Serve while the block runs; yields the address.
+
+        Args:
+            prepare: What to do before the first call, when nothing else can keep the server from starting.
 
         Raises SchemaMismatch, OSError when the address is taken, and Unavailable without a database.
         """
@@ -151,6 +159,8 @@ class App:
         address = self._bind(rpc)
         await health.look()
         metrics = self._serve_metrics()
+        if prepare is not None:
+            await prepare()
         await rpc.start()
         tasks = [
             asyncio.create_task(work)
@@ -178,6 +188,7 @@ class App:
 
     def close(self) -> None:
         """Close the database; afterwards the app is of no use."""
+        self.hashers.close()
         self.db.close()
 
     def _bind(self, rpc: RpcServer) -> str:
@@ -205,11 +216,12 @@ class App:
         )
         authentication = Authentication(self.signer, self.settings.registration_open)
         # The RPCs that are missing are of the generated base: they answer UNIMPLEMENTED.
+        auth = AuthService(self.db, authentication, self.hashers)  # type: ignore[abstract]
         undoer = RollbackService(self.db)
         deployments = DeploymentService(self.db, self.bus, undoer)  # type: ignore[abstract]
         log_service = LogService(self.db, self.bus, self.clock, self.settings.log_quota_bytes)  # type: ignore[abstract]
         return [
-            _registration(auth_pb2, auth_pb2_grpc, "AuthService", AuthService(self.db, authentication)),  # type: ignore[abstract]
+            _registration(auth_pb2, auth_pb2_grpc, "AuthService", auth),
             _registration(user_pb2, user_pb2_grpc, "UserService", UserService(self.db)),
             _registration(team_pb2, team_pb2_grpc, "TeamService", TeamService(self.db)),
             _registration(

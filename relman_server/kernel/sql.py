@@ -14,7 +14,11 @@ from relman_server.kernel.ids import parse_id
 
 def contains(text: str, *columns: InstrumentedAttribute[str]) -> ColumnElement[bool]:
     """Return the condition that one of the columns contains a text, in any case; the text is data, not a pattern."""
-    return or_(*(func.lower(column).contains(text.lower(), autoescape=True) for column in columns))
+    # As it was typed, too: PostgreSQL's lower() knows only ASCII when the database has no locale.
+    return or_(
+        *(func.lower(column).contains(text.lower(), autoescape=True) for column in columns),
+        *(column.contains(text, autoescape=True) for column in columns if not text.isascii()),
+    )
 
 
 def ids_of(

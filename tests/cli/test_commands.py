@@ -106,6 +106,17 @@ def test_the_changes_of_a_release_come_from_git(relman: Command, name: str) -> N
     assert not (relman.folder / "stolen").exists()
 
 
+def test_whatever_stands_in_a_commit_it_can_be_a_change_of_a_release(relman: Command, name: str) -> None:
+    relman("service", "create", name)
+    git = ["git", "-c", "user.name=" + "A" * 300, "-c", "user.email=ann@example.com"]
+    subprocess.run([*git, "init", "-q"], cwd=relman.folder, check=True)
+    for title in ("First", "x" * 600, "one\u2028two\x0cthree\rfour"):
+        subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", title], cwd=relman.folder, check=True)
+    created = answer(relman, "release", "create", name, "1.0.0", "--changes", "HEAD~2..HEAD")
+    assert [change["title"] for change in created["changes"]] == ["one two three four", "x" * 497 + "..."]
+    assert created["changes"][0]["author"] == "A" * 197 + "..."
+
+
 def test_a_deployment_and_its_stages(relman: Command, name: str) -> None:
     relman("service", "create", name)
     relman("env", "create", name, "--type", "testing")

@@ -115,6 +115,9 @@ class Denials:
             except RelmanError as error:
                 log.warning("refused attempts wait for the database", attempts=len(rows), reason=error.reason)
                 return
+            except Exception:
+                # They will never be written, and must not keep from the audit log those that come after.
+                log.exception("refused attempts are lost", attempts=len(rows))
         for attempt, count in due.items():
             self._tallies[attempt].written = count
         for attempt in over:

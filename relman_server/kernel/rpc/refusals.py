@@ -59,4 +59,5 @@ def _target(request: Any) -> tuple[str, str]:
     value = getattr(request, field.name)
     if not isinstance(value, str) or not value or descriptors.is_sensitive(field):
         return "", ""
-    return field.name, value[:MAX_TARGET]
+    # Whoever is refused is refused before the request is checked; one of the databases cannot hold NUL.
+    return field.name, value[:MAX_TARGET].replace("\0", "\N{REPLACEMENT CHARACTER}")

@@ -129,6 +129,32 @@ async def test_attempts_wait_for_a_database_that_is_away(
     assert [row.details["count"] for row in await db.read(_denied)] == [1]
 
 
+async def test_what_no_database_can_hold_does_not_keep_out_those_that_come_after(server: RunningServer) -> None:
+    await refused(server.nobody.releases.GetRelease(release_pb2.GetReleaseRequest(release="check\0out@1.0.0")))
+    (first,) = await _rows(server, 1)
+    assert first.resource_id == "check\N{REPLACEMENT CHARACTER}out@1.0.0"
+    await refused(server.nobody.releases.GetRelease(release_pb2.GetReleaseRequest(release="checkout@1.0.0")))
+    await _rows(server, 2)
+
+
+async def test_attempts_that_cannot_be_written_at_all_end_nothing(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db = server.app.db
+    denials = Denials(SystemClock())
+    _note(denials)
+
+    async def broken(*_: Any) -> None:
+        raise ValueError("nobody foresaw this")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(db, "write", broken)
+        await denials.write(db)
+    _note(denials, target="checkout")
+    await denials.write(db)
+    assert [row.resource_id for row in await db.read(_denied)] == ["checkout"]
+
+
 async def test_a_stream_that_ends_with_its_token_was_no_attempt(server: RunningServer, clock: MovableClock) -> None:
     deployment = await make_deployment(server.admin, server.admin)
     watching = server.admin.deployments.WatchDeployment(deployment_pb2.WatchDeploymentRequest(deployment=deployment.id))
