@@ -79,17 +79,23 @@ def withdraw(tx: Transaction, approval: Approval) -> None:
 
 
 def void(tx: Transaction, subject: Subject) -> int:
-    """Let approvals of what the deployment was before count no more, and ask for them again; return how many."""
+    """Let approvals of what the deployment was before count no more, ask for them again, and return how many."""
     assert subject.deployment_id is not None
-    again = []
-    for approval in store.counting(tx, [subject.deployment_id])[subject.deployment_id]:
-        if approval.status == ApprovalStatus.APPROVED and approval.content != subject.content:
-            again.append(_ask_again(tx, subject, approval))
-        elif approval.waits(tx.now):
+    counting = store.counting(tx, [subject.deployment_id])[subject.deployment_id]
+    for approval in counting:
+        if approval.waits(tx.now):
             # Another etag: nobody decides, unaware, on something else than they have read about.
             approval.deployment_revision = subject.revision
-    tx.add_all(again)
-    return len(again)
+    outdated = [row for row in counting if row.status == ApprovalStatus.APPROVED and row.content != subject.content]
+    required = [row for row in counting if row.place == Place.REQUIRED]
+    # The environment may want fewer by now.
+    unneeded = [row for row in required if row in outdated][: max(0, len(required) - subject.required)]
+    tx.add_all([_ask_again(tx, subject, row) for row in outdated if row not in unneeded])
+    for approval in outdated:
+        approval.place = None
+        approval.voided_at = tx.now
+        tx.audit("approval.void", approval)
+    return len(outdated)
 
 
 def expire(tx: Transaction, deployments: Collection[UUID]) -> Counter[UUID]:
@@ -127,7 +133,7 @@ def _request(tx: Transaction, subject: Subject, place: str | None, **columns: An
 
 
 def _ask_again(tx: Transaction, subject: Subject, approval: Approval) -> Approval:
-    again = _request(
+    return _request(
         tx,
         subject,
         approval.place,
@@ -135,10 +141,6 @@ def _ask_again(tx: Transaction, subject: Subject, approval: Approval) -> Approva
         approver_id=approval.approver_id if approval.by_name else None,
         by_name=approval.by_name,
     )
-    approval.place = None
-    approval.voided_at = tx.now
-    tx.audit("approval.void", approval)
-    return again
 
 
 def _give_up(approval: Approval) -> None:

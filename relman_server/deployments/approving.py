@@ -17,7 +17,7 @@ from relman_server.catalog import logic as catalog
 from relman_server.deployments import queue, store
 from relman_server.deployments.facts import facts_of
 from relman_server.deployments.gates import Facts
-from relman_server.deployments.history import Happening, record, record_all
+from relman_server.deployments.history import Happening
 from relman_server.deployments.inputs import Verdict
 from relman_server.deployments.logic import call_off, lock, wrong
 from relman_server.deployments.model import WAITING, Deployment, DeploymentStatus, EventType
@@ -45,7 +45,7 @@ def reject_deployment(tx: Transaction, verdict: Verdict) -> Record:
 
 
 def _answer(tx: Transaction, verdict: Verdict, decision: Decision) -> Record:
-    deployment, facts = _lock(tx, store.deployment_id(verdict.deployment))
+    deployment, facts = _lock(tx, store.deployment_id(verdict.deployment), decision)
     tx.match_etag(deployment, verdict.etag)
     _require_waiting(deployment)
     approval = decisions.request_of_caller(tx, facts.approvals.subject)
@@ -59,7 +59,7 @@ def decide_approval(tx: Transaction, change: ApprovalChange) -> Record:
     Raises NotFound, PermissionDenied for who may not, Aborted for a stale etag, and FailedPrecondition when it is not
     pending any more, the release is a draft, or the caller has decided on the deployment before.
     """
-    deployment, facts = _lock(tx, approvals.deployment_of(tx, change.approval))
+    deployment, facts = _lock(tx, approvals.deployment_of(tx, change.approval), change.decision)
     approval = _locked(tx, change.approval)
     tx.match_etag(approval, change.etag)
     subject = facts.approvals.subject
@@ -82,8 +82,7 @@ def request_approval(tx: Transaction, new: NewApproval) -> Record:
     subject = facts_of(tx, [deployment.id])[deployment.id].approvals.subject
     approval = requests.ask(tx, subject, new)
     asked = f"{new.approver} was" if new.approver else "The approvers were"
-    record(tx, deployment, EventType.APPROVAL, f"{asked} asked by {tx.caller.username} to approve.")
-    queue.look_again(tx, [deployment])
+    _look_again(tx, deployment, f"{asked} asked by {tx.caller.username} to approve.")
     return approvals.get_approval_by_id(tx, approval.id)
 
 
@@ -99,8 +98,7 @@ def withdraw_approval(tx: Transaction, reference: str, etag: str) -> None:
         catalog.require_maintainer(tx.caller, found)
     tx.match_etag(approval, etag)
     requests.withdraw(tx, approval)
-    record(tx, found.Deployment, EventType.APPROVAL, f"A request for approval was withdrawn by {tx.caller.username}.")
-    queue.look_again(tx, [found.Deployment])
+    _look_again(tx, found.Deployment, f"A request for approval was withdrawn by {tx.caller.username}.")
 
 
 def list_approvals(tx: Reading, wanted: ListApprovals) -> Listed:
@@ -132,15 +130,9 @@ def expire_due(tx: Transaction, limit: int = BATCH) -> int:
         .with_for_update(of=Deployment, key_share=True, skip_locked=True)
     )
     expired = requests.expire(tx, [deployment.id for deployment in deployments])
-    record_all(
-        tx,
-        [
-            Happening(deployment, EventType.APPROVAL, _expired(expired[deployment.id]))
-            for deployment in deployments
-            if expired[deployment.id]
-        ],
-    )
-    queue.look_again(tx, [deployment for deployment in deployments if deployment.status in WAITING])
+    waiting = [deployment for deployment in deployments if deployment.status in WAITING]
+    said = [Happening(row, EventType.APPROVAL, _expired(expired[row.id])) for row in waiting if expired[row.id]]
+    queue.look_again(tx, waiting, after=said)
     return len(deployments)
 
 
@@ -148,8 +140,10 @@ def _expired(number: int) -> str:
     return "A request for approval expired." if number == 1 else f"{number} requests for approval expired."
 
 
-def _lock(tx: Transaction, deployment_id: UUID) -> tuple[Deployment, Facts]:
+def _lock(tx: Transaction, deployment_id: UUID, decision: Decision | None) -> tuple[Deployment, Facts]:
     """Return a deployment for deciding on it, with its queue, which a rejection leaves, and what is known of it."""
+    if decision is Decision.REJECT:
+        store.hold_surroundings(tx, deployment_id)
     deployment: Deployment = store.lock_deployment(tx, deployment_id, with_queue=True).Deployment
     return deployment, facts_of(tx, [deployment_id])[deployment_id]
 
@@ -179,6 +173,9 @@ def _decide(
         tx.audit("deployment.reject", deployment, approval=str(approval.id), notes=notes)
         queue.move_on(tx, deployment, was_in_progress=False)
     else:
-        record(tx, deployment, EventType.APPROVAL, f"Approved {said}")
+        _look_again(tx, deployment, f"Approved {said}")
         tx.audit("deployment.approve", deployment, approval=str(approval.id), notes=notes)
-        queue.look_again(tx, [deployment])
+
+
+def _look_again(tx: Transaction, deployment: Deployment, said: str) -> None:
+    queue.look_again(tx, [deployment], after=[Happening(deployment, EventType.APPROVAL, said)])
