@@ -289,7 +289,7 @@ class ListApprovalsRequest(_message.Message):
     deployment: _builtins.str
     """Only those of this deployment, by id."""
     approver: _builtins.str
-    """Only those that this user is asked for or has decided: email, username or id."""
+    """Only those that ask this user by name, or that they have decided: email, username or id."""
     service: _builtins.str
     """Only those of deployments of this service, name or id."""
     environment: _builtins.str

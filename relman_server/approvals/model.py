@@ -65,6 +65,7 @@ class Approval(Resource):
         ),
         Index(
             "ix_approval_due",
+            "status",
             "expires_at",
             postgresql_where=text("status = 'PENDING'"),
             sqlite_where=text("status = 'PENDING'"),

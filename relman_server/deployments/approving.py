@@ -118,7 +118,7 @@ def environment_changed(tx: Transaction, changed: EnvironmentChanged) -> None:
 
 
 def expire_due(tx: Transaction, limit: int = BATCH) -> int:
-    """Mark requests that nobody answered in time; return of how many deployments, at most `limit`.
+    """Mark requests that nobody answered in time; return of how many deployments, at most `limit`, 0 when none is left.
 
     Deployments that somebody else has locked are left for the next time.
     """

@@ -53,7 +53,7 @@ def upgrade() -> None:
         )
         batch_op.create_index(
             "ix_approval_due",
-            ["expires_at"],
+            ["status", "expires_at"],
             unique=False,
             postgresql_where=sa.text("status = 'PENDING'"),
             sqlite_where=sa.text("status = 'PENDING'"),
