@@ -90,7 +90,7 @@ def withdraw_approval(tx: Transaction, reference: str, etag: str) -> None:
     """Take back a request that nobody has answered.
 
     Raises NotFound, PermissionDenied for who neither asked nor maintains the service, Aborted for a stale etag, and
-    FailedPrecondition when it was decided or expired, or when the environment asks for it.
+    FailedPrecondition when it was decided or is over otherwise, or when the environment asks for it.
     """
     found = store.lock_deployment(tx, approvals.deployment_of(tx, reference))
     approval = _locked(tx, reference)

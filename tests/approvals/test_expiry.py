@@ -103,12 +103,38 @@ async def test_who_withdraws_what_took_a_place_leaves_it_empty(own_server: Runni
     assert deployment_state(await scene.approve()) == "READY"
 
 
-async def test_an_expired_request_is_not_withdrawn(own_server: RunningServer, clock: MovableClock) -> None:
-    scene = await waiting(own_server, approval_ttl=Duration(seconds=60 * MINUTES))
+@pytest.mark.parametrize("noticed", [True, False])
+async def test_what_expired_may_still_be_withdrawn(
+    own_server: RunningServer, clock: MovableClock, noticed: bool
+) -> None:
+    scene = await waiting(own_server, required=0, approval_ttl=Duration(seconds=60 * MINUTES))
     asked = await scene.ask()
     clock.advance(timedelta(minutes=MINUTES))
+    if noticed:
+        await expire(own_server)
+    await withdraw(scene.author, asked)
+    assert (await scene.states(), await scene.state()) == (["CANCELLED"], "READY")
+
+
+async def test_what_was_asked_again_is_not_withdrawn(own_server: RunningServer, clock: MovableClock) -> None:
+    scene = await waiting(own_server, approval_ttl=Duration(seconds=60 * MINUTES))
+    asked = await scene.ask(approver=scene.approvers[0].username)
+    clock.advance(timedelta(minutes=MINUTES))
+    await scene.ask(approver=scene.approvers[0].username)
     refusal = await refused(withdraw(scene.author, asked))
     assert (refusal.code, refusal.info.metadata["state"]) == (grpc.StatusCode.FAILED_PRECONDITION, "EXPIRED")
+
+
+async def test_who_was_asked_by_name_is_replaced_by_nobody_else(own_server: RunningServer, clock: MovableClock) -> None:
+    scene = await waiting(own_server, approvers=3, required=0, approval_ttl=Duration(seconds=60 * MINUTES))
+    await scene.ask(approver=scene.approvers[0].username)
+    clock.advance(timedelta(minutes=MINUTES))
+    await scene.ask(scene.writer, approver=scene.approvers[1].username)
+    await scene.ask(scene.writer)
+    assert (await scene.blocker()).message.startswith("Waiting for 3 of 3 approvals: ")
+    await scene.ask(scene.writer, approver=scene.approvers[0].username)
+    assert (await scene.blocker()).message.startswith("Waiting for 3 of 3 approvals: ")
+    assert await scene.states() == ["EXPIRED", "PENDING", "PENDING", "PENDING"]
 
 
 async def test_a_change_of_the_environment_does_not_ask_again(own_server: RunningServer, clock: MovableClock) -> None:
