@@ -188,8 +188,9 @@ Global___Approval: _TypeAlias = Approval  # noqa: Y015
 class CreateApprovalRequest(_message.Message):
     """Request of CreateApproval.
 
-    It takes the place of a request that expired, was withdrawn or was never made, when there is one; else
-    the deployment needs one more approval than before.
+    It takes the place of a request that expired, if there is one: of a request beyond those of the
+    environment that asked somebody by name only when it asks them, too. Else, and unless there are fewer
+    requests than the environment asks for, the deployment needs one more approval than before.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -289,7 +290,7 @@ class ListApprovalsRequest(_message.Message):
     deployment: _builtins.str
     """Only those of this deployment, by id."""
     approver: _builtins.str
-    """Only those that this user is asked for or has decided: email, username or id."""
+    """Only those that ask this user by name, or that they have decided: email, username or id."""
     service: _builtins.str
     """Only those of deployments of this service, name or id."""
     environment: _builtins.str
@@ -429,7 +430,7 @@ class DeleteApprovalRequest(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     approval: _builtins.str
-    """Id; it must be PENDING."""
+    """Id; it must be PENDING or EXPIRED, and not have been asked again."""
     etag: _builtins.str
     """When given it must be the resource's etag, else ABORTED STALE_ETAG."""
     request_id: _builtins.str

@@ -14,11 +14,17 @@ from uuid import UUID
 from relman_server.approvals import store
 from relman_server.approvals.approvers import read_people, spoken
 from relman_server.approvals.inputs import MAX_REQUESTS, NewApproval
-from relman_server.approvals.logic import require_pending
 from relman_server.approvals.model import Approval, ApprovalStatus, Place
 from relman_server.approvals.subject import Subject
 from relman_server.kernel.db.transaction import Transaction
-from relman_server.kernel.errors import AlreadyExists, Condition, FailedPrecondition, InvalidInput, Violation
+from relman_server.kernel.errors import (
+    AlreadyExists,
+    Condition,
+    FailedPrecondition,
+    InvalidInput,
+    Violation,
+    wrong_state,
+)
 from relman_server.users import store as users
 
 
@@ -36,7 +42,9 @@ def settle(tx: Transaction, subjects: Sequence[Subject]) -> None:
         tx.add_all([_request(tx, subject, Place.REQUIRED) for _ in range(subject.required - len(required))])
         unanswered = [row for row in reversed(required) if row.status != ApprovalStatus.APPROVED]
         for approval in unanswered[: max(0, len(required) - subject.required)]:
-            _give_up(approval)
+            approval.place = None
+            if approval.waits(tx.now):
+                approval.status = ApprovalStatus.CANCELLED
 
 
 def ask(tx: Transaction, subject: Subject, new: NewApproval) -> Approval:
@@ -48,7 +56,7 @@ def ask(tx: Transaction, subject: Subject, new: NewApproval) -> Approval:
     assert subject.deployment_id is not None
     counting = store.counting(tx, [subject.deployment_id])[subject.deployment_id]
     approver_id = _approver(tx, subject, new, counting)
-    place = _free_place(tx, subject, counting)
+    place = _free_place(tx, subject, counting, approver_id)
     asked: dict[str, Any] = {"expires_at": new.expires_at} if new.expires_at else {}
     approval = _request(
         tx,
@@ -66,30 +74,39 @@ def ask(tx: Transaction, subject: Subject, new: NewApproval) -> Approval:
 
 
 def withdraw(tx: Transaction, approval: Approval) -> None:
-    """Take back a request that nobody has answered.
+    """Take back a request that nobody has answered, in time or not.
 
-    Raises FailedPrecondition when it was decided or expired, or when the environment asks for it.
+    Raises FailedPrecondition when it was decided or is over otherwise, or when the environment asks for it.
     """
-    require_pending(tx, approval)
+    if not (approval.place and (approval.waits(tx.now) or approval.expired(tx.now))):
+        message = f"Only an approval that is waited for may be withdrawn; this one is {approval.status}."
+        raise wrong_state(str(approval.id), approval.status, message)
     if approval.requested_by is None:
         message = "The environment asks for this approval: it cannot be withdrawn."
         raise FailedPrecondition(message, Condition("REQUIRED", str(approval.id), message))
-    _give_up(approval)
+    approval.place = None
+    approval.status = ApprovalStatus.CANCELLED
     tx.audit("approval.delete", approval)
 
 
 def void(tx: Transaction, subject: Subject) -> int:
-    """Let approvals of what the deployment was before count no more, and ask for them again; return how many."""
+    """Let approvals of what the deployment was before count no more, ask for them again, and return how many."""
     assert subject.deployment_id is not None
-    again = []
-    for approval in store.counting(tx, [subject.deployment_id])[subject.deployment_id]:
-        if approval.status == ApprovalStatus.APPROVED and approval.content != subject.content:
-            again.append(_ask_again(tx, subject, approval))
-        elif approval.waits(tx.now):
+    counting = store.counting(tx, [subject.deployment_id])[subject.deployment_id]
+    for approval in counting:
+        if approval.waits(tx.now):
             # Another etag: nobody decides, unaware, on something else than they have read about.
             approval.deployment_revision = subject.revision
-    tx.add_all(again)
-    return len(again)
+    outdated = [row for row in counting if row.status == ApprovalStatus.APPROVED and row.content != subject.content]
+    required = [row for row in counting if row.place == Place.REQUIRED]
+    # The environment may want fewer by now.
+    unneeded = [row for row in required if row in outdated][: max(0, len(required) - subject.required)]
+    tx.add_all([_ask_again(tx, subject, row) for row in outdated if row not in unneeded])
+    for approval in outdated:
+        approval.place = None
+        approval.voided_at = tx.now
+        tx.audit("approval.void", approval)
+    return len(outdated)
 
 
 def expire(tx: Transaction, deployments: Collection[UUID]) -> Counter[UUID]:
@@ -127,7 +144,7 @@ def _request(tx: Transaction, subject: Subject, place: str | None, **columns: An
 
 
 def _ask_again(tx: Transaction, subject: Subject, approval: Approval) -> Approval:
-    again = _request(
+    return _request(
         tx,
         subject,
         approval.place,
@@ -135,16 +152,6 @@ def _ask_again(tx: Transaction, subject: Subject, approval: Approval) -> Approva
         approver_id=approval.approver_id if approval.by_name else None,
         by_name=approval.by_name,
     )
-    approval.place = None
-    approval.voided_at = tx.now
-    tx.audit("approval.void", approval)
-    return again
-
-
-def _give_up(approval: Approval) -> None:
-    approval.place = None
-    if approval.status == ApprovalStatus.PENDING:
-        approval.status = ApprovalStatus.CANCELLED
 
 
 def _approver(tx: Transaction, subject: Subject, new: NewApproval, counting: Sequence[Approval]) -> UUID | None:
@@ -167,10 +174,17 @@ def _approver(tx: Transaction, subject: Subject, new: NewApproval, counting: Seq
     return approver_id
 
 
-def _free_place(tx: Transaction, subject: Subject, counting: Sequence[Approval]) -> str | None:
-    """Return the place of a request that expired, which has it no longer, else a new one."""
+def _free_place(
+    tx: Transaction, subject: Subject, counting: Sequence[Approval], approver_id: UUID | None
+) -> str | None:
+    """Return the place of a request that expired, which has it no longer, else a new one.
+
+    Who was asked by name beyond what the environment asks for is not replaced by anyone else.
+    """
     required = [row for row in counting if row.place == Place.REQUIRED]
-    for lost in (*required, *counting):
+    same = [row for row in counting if row.by_name and row.approver_id == approver_id]
+    of_anyone = [row for row in counting if not row.by_name]
+    for lost in (*same, *required, *of_anyone):
         if lost.expired(tx.now):
             place, lost.place, lost.status = lost.place, None, ApprovalStatus.EXPIRED
             return place

@@ -196,14 +196,8 @@ def first_due() -> Select[Any]:
 
 
 def due_deployments(now: datetime, limit: int) -> Select[Any]:
-    """Select deployments with requests that nobody answered in time, at most `limit`, the longest overdue first."""
-    return (
-        select(Approval.deployment_id)
-        .where(is_due(now))
-        .group_by(Approval.deployment_id)
-        .order_by(func.min(Approval.expires_at))
-        .limit(limit)
-    )
+    """Select the deployments of at most `limit` requests that nobody answered in time, the longest overdue first."""
+    return select(Approval.deployment_id).where(is_due(now)).order_by(Approval.expires_at).limit(limit)
 
 
 def tallies(deployments: Collection[UUID], now: datetime) -> Subquery:

@@ -18,7 +18,7 @@ from relman_server.deployments import queue, store
 from relman_server.deployments.ending import call_off
 from relman_server.deployments.facts import facts_of
 from relman_server.deployments.gates import Facts
-from relman_server.deployments.history import Happening, record, record_all
+from relman_server.deployments.history import Happening
 from relman_server.deployments.inputs import Verdict
 from relman_server.deployments.logic import lock, wrong
 from relman_server.deployments.model import WAITING, Deployment, DeploymentStatus, EventType
@@ -46,7 +46,7 @@ def reject_deployment(tx: Transaction, verdict: Verdict) -> Record:
 
 
 def _answer(tx: Transaction, verdict: Verdict, decision: Decision) -> Record:
-    deployment, facts = _lock(tx, store.deployment_id(verdict.deployment))
+    deployment, facts = _lock(tx, store.deployment_id(verdict.deployment), decision)
     tx.match_etag(deployment, verdict.etag)
     _require_waiting(deployment)
     approval = decisions.request_of_caller(tx, facts.approvals.subject)
@@ -60,7 +60,7 @@ def decide_approval(tx: Transaction, change: ApprovalChange) -> Record:
     Raises NotFound, PermissionDenied for who may not, Aborted for a stale etag, and FailedPrecondition when it is not
     pending any more, the release is a draft, or the caller has decided on the deployment before.
     """
-    deployment, facts = _lock(tx, approvals.deployment_of(tx, change.approval))
+    deployment, facts = _lock(tx, approvals.deployment_of(tx, change.approval), change.decision)
     approval = _locked(tx, change.approval)
     tx.match_etag(approval, change.etag)
     subject = facts.approvals.subject
@@ -83,8 +83,7 @@ def request_approval(tx: Transaction, new: NewApproval) -> Record:
     subject = facts_of(tx, [deployment.id])[deployment.id].approvals.subject
     approval = requests.ask(tx, subject, new)
     asked = f"{new.approver} was" if new.approver else "The approvers were"
-    record(tx, deployment, EventType.APPROVAL, f"{asked} asked by {tx.caller.username} to approve.")
-    queue.look_again(tx, [deployment])
+    _look_again(tx, deployment, f"{asked} asked by {tx.caller.username} to approve.")
     return approvals.get_approval_by_id(tx, approval.id)
 
 
@@ -92,7 +91,7 @@ def withdraw_approval(tx: Transaction, reference: str, etag: str) -> None:
     """Take back a request that nobody has answered.
 
     Raises NotFound, PermissionDenied for who neither asked nor maintains the service, Aborted for a stale etag, and
-    FailedPrecondition when it was decided or expired, or when the environment asks for it.
+    FailedPrecondition when it was decided or is over otherwise, or when the environment asks for it.
     """
     found = store.lock_deployment(tx, approvals.deployment_of(tx, reference))
     approval = _locked(tx, reference)
@@ -100,8 +99,7 @@ def withdraw_approval(tx: Transaction, reference: str, etag: str) -> None:
         catalog.require_maintainer(tx.caller, found)
     tx.match_etag(approval, etag)
     requests.withdraw(tx, approval)
-    record(tx, found.Deployment, EventType.APPROVAL, f"A request for approval was withdrawn by {tx.caller.username}.")
-    queue.look_again(tx, [found.Deployment])
+    _look_again(tx, found.Deployment, f"A request for approval was withdrawn by {tx.caller.username}.")
 
 
 def list_approvals(tx: Reading, wanted: ListApprovals) -> Listed:
@@ -121,7 +119,7 @@ def environment_changed(tx: Transaction, changed: EnvironmentChanged) -> None:
 
 
 def expire_due(tx: Transaction, limit: int = BATCH) -> int:
-    """Mark requests that nobody answered in time; return of how many deployments, at most `limit`.
+    """Mark requests that nobody answered in time; return of how many deployments, at most `limit`, 0 when none is left.
 
     Deployments that somebody else has locked are left for the next time.
     """
@@ -133,15 +131,9 @@ def expire_due(tx: Transaction, limit: int = BATCH) -> int:
         .with_for_update(of=Deployment, key_share=True, skip_locked=True)
     )
     expired = requests.expire(tx, [deployment.id for deployment in deployments])
-    record_all(
-        tx,
-        [
-            Happening(deployment, EventType.APPROVAL, _expired(expired[deployment.id]))
-            for deployment in deployments
-            if expired[deployment.id]
-        ],
-    )
-    queue.look_again(tx, [deployment for deployment in deployments if deployment.status in WAITING])
+    waiting = [deployment for deployment in deployments if deployment.status in WAITING]
+    said = [Happening(row, EventType.APPROVAL, _expired(expired[row.id])) for row in waiting if expired[row.id]]
+    queue.look_again(tx, waiting, after=said)
     return len(deployments)
 
 
@@ -149,8 +141,10 @@ def _expired(number: int) -> str:
     return "A request for approval expired." if number == 1 else f"{number} requests for approval expired."
 
 
-def _lock(tx: Transaction, deployment_id: UUID) -> tuple[Deployment, Facts]:
+def _lock(tx: Transaction, deployment_id: UUID, decision: Decision | None) -> tuple[Deployment, Facts]:
     """Return a deployment for deciding on it, with its queue, which a rejection leaves, and what is known of it."""
+    if decision is Decision.REJECT:
+        store.hold_surroundings(tx, deployment_id)
     deployment: Deployment = store.lock_deployment(tx, deployment_id, with_queue=True).Deployment
     return deployment, facts_of(tx, [deployment_id])[deployment_id]
 
@@ -180,6 +174,9 @@ def _decide(
         tx.audit("deployment.reject", deployment, approval=str(approval.id), notes=notes)
         queue.move_on(tx, deployment, was_in_progress=False)
     else:
-        record(tx, deployment, EventType.APPROVAL, f"Approved {said}")
+        _look_again(tx, deployment, f"Approved {said}")
         tx.audit("deployment.approve", deployment, approval=str(approval.id), notes=notes)
-        queue.look_again(tx, [deployment])
+
+
+def _look_again(tx: Transaction, deployment: Deployment, said: str) -> None:
+    queue.look_again(tx, [deployment], after=[Happening(deployment, EventType.APPROVAL, said)])

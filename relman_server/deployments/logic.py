@@ -6,13 +6,14 @@ which ends SUCCEEDED or FAILED. Whatever has not ended can be CANCELLED. What ha
 server ends by itself.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from relman_server.approvals import requests
 from relman_server.catalog import logic as catalog
 from relman_server.deployments import gates, queue, store
 from relman_server.deployments.facts import facts_if_created, facts_of
-from relman_server.deployments.history import DeploymentChanged, record
+from relman_server.deployments.history import DeploymentChanged, Happening, record_all
 from relman_server.deployments.inputs import DeploymentChange, Question
 from relman_server.deployments.model import ENDED, WAITING, Deployment, DeploymentKind, EventType
 from relman_server.kernel.db.transaction import Reading, Record, Transaction
@@ -26,9 +27,11 @@ def update_deployment(tx: Transaction, change: DeploymentChange) -> Record:
 
     Raises NotFound, PermissionDenied, Aborted for a stale etag, and FailedPrecondition for what may not change now.
     """
-    _, deployment = lock(tx, change.deployment, change.etag)
     wanted = change.wanted()
     early = sorted(wanted.keys() & {"labels", "kind"})
+    if early:
+        store.hold_surroundings(tx, store.deployment_id(change.deployment))
+    _, deployment = lock(tx, change.deployment, change.etag)
     if early and deployment.status not in WAITING:
         fields = " and ".join(early)
         raise wrong(deployment, f"{fields} may change only before the start; this deployment is {deployment.status}.")
@@ -37,20 +40,21 @@ def update_deployment(tx: Transaction, change: DeploymentChange) -> Record:
     changed = sorted(name for name, value in wanted.items() if getattr(deployment, name) != value)
     for name in changed:
         setattr(deployment, name, wanted[name])
-    if changed:
-        record(tx, deployment, EventType.UPDATED, f"Changed: {', '.join(changed)}.")
+    updated = Happening(deployment, EventType.UPDATED, f"Changed: {', '.join(changed)}.")
     if {"labels", "kind"} & set(changed):  # approvals were of something else, and a hotfix has another way to go
-        _void_approvals(tx, deployment)
-        queue.look_again(tx, [deployment])
+        queue.look_again(tx, [deployment], after=[updated, *_void_approvals(tx, deployment)])
+    elif changed:
+        record_all(tx, [updated])
     tx.audit("deployment.update", deployment)
     return store.get_deployment_by_id(tx, deployment.id)
 
 
-def _void_approvals(tx: Transaction, deployment: Deployment) -> None:
-    voided = requests.void(tx, facts_of(tx, [deployment.id])[deployment.id].approvals.subject)
-    if voided:
-        what = "1 approval counts" if voided == 1 else f"{voided} approvals count"
-        record(tx, deployment, EventType.APPROVAL, f"{what} no longer: it was changed since.")
+def _void_approvals(tx: Transaction, deployment: Deployment) -> list[Happening]:
+    subject = facts_of(tx, [deployment.id])[deployment.id].approvals.subject
+    voided = requests.void(tx, replace(subject, revision=deployment.revision + 1))
+    what = "1 approval counts" if voided == 1 else f"{voided} approvals count"
+    message = f"{what} no longer: it was changed since."
+    return [Happening(deployment, EventType.APPROVAL, message)] if voided else []
 
 
 def _kind(tx: Reading, deployment: Deployment, said: DeploymentKind | None) -> dict[str, Any]:  # columns

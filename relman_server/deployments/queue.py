@@ -36,12 +36,16 @@ def decide(deployment: Deployment, facts: gates.Facts, now: datetime) -> tuple[l
     return blockers, True
 
 
-def look_again(tx: Transaction, deployments: Sequence[Deployment]) -> None:
-    """Decide waiting deployments, which must be locked, anew; where the answer changed, an event says so."""
+def look_again(tx: Transaction, deployments: Sequence[Deployment], *, after: Sequence[Happening] = ()) -> None:
+    """Decide waiting deployments, which must be locked, anew; where the answer changed, an event says so.
+
+    What happened before, and is the reason to look, is written with it: a row that a transaction updates a second time
+    makes PostgreSQL look at its foreign keys once more, and wait for who changes an environment and waits for the row.
+    """
     if not deployments:
         return
     facts = facts_of(tx, [deployment.id for deployment in deployments])
-    news = []
+    news = list(after)
     for deployment in deployments:
         blockers, is_news = decide(deployment, facts[deployment.id], tx.now)
         if is_news:

@@ -158,6 +158,19 @@ def waiting_for_a_time(tx: Transaction, limit: int) -> Sequence[Deployment]:
     )
 
 
+def hold_surroundings(tx: Transaction, wanted: UUID) -> None:
+    """Keep a deployment's release, service and environment from changing; to be called before it is locked itself.
+
+    Who changes one of them locks it first and then the deployments. On PostgreSQL, a transaction that updates a row a
+    second time locks what the row refers to, which would be the other way around.
+    """
+    tx.rows(
+        _joined(Deployment.id)
+        .where(Deployment.id == wanted)
+        .with_for_update(of=(Release, Service, Environment), read=True, key_share=True)
+    )
+
+
 def list_deployments(tx: Reading, wanted: ListDeployments) -> Listed:
     """Return a page of deployments; raises NotFound for an unknown release, service or environment."""
     statement = _deployments()

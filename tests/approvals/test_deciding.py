@@ -4,8 +4,7 @@ import grpc
 import pytest
 from sqlalchemy import select
 
-from relman_client.v1 import approval_pb2 as pb
-from relman_client.v1 import deployment_pb2, stage_pb2
+from relman_client.v1 import approval_pb2, deployment_pb2, stage_pb2
 from relman_server.kernel.db.audit import AuditEntry
 from relman_server.kernel.db.transaction import Reading
 from tests.approvals import steps
@@ -104,7 +103,7 @@ def _actions(tx: Reading, resource: str) -> list[str]:
 @pytest.mark.parametrize("by_id", [True, False], ids=["by id", "without the id"])
 @pytest.mark.parametrize("decision", [APPROVE, REJECT], ids=["approve", "reject"])
 async def test_a_decision_is_audited_for_the_approval_and_for_the_deployment(
-    server: RunningServer, by_id: bool, decision: pb.Decision.ValueType
+    server: RunningServer, by_id: bool, decision: approval_pb2.Decision.ValueType
 ) -> None:
     scene = await waiting(server)
     (approval,) = await scene.approvals()
@@ -131,8 +130,10 @@ async def test_the_request_that_names_somebody_is_answered_first(server: Running
     scene = await waiting(server)
     named = await scene.ask(approver=scene.approvers[1].username)
     await scene.approve(scene.approvers[1])
-    assert {approval.id for approval in await scene.approvals(status=pb.APPROVAL_STATUS_APPROVED)} == {named.id}
-    (left,) = await scene.approvals(status=pb.APPROVAL_STATUS_PENDING)
+    assert {approval.id for approval in await scene.approvals(status=approval_pb2.APPROVAL_STATUS_APPROVED)} == {
+        named.id
+    }
+    (left,) = await scene.approvals(status=approval_pb2.APPROVAL_STATUS_PENDING)
     refusal = await refused(decide(scene.approvers[1], left))
     assert (refusal.code, refusal.info.metadata["state"]) == (grpc.StatusCode.FAILED_PRECONDITION, "APPROVED")
 
@@ -219,7 +220,7 @@ async def test_a_stale_etag_decides_nothing(server: RunningServer) -> None:
 async def test_the_notes_of_a_request_may_be_changed_without_a_decision(server: RunningServer) -> None:
     scene = await waiting(server)
     (approval,) = await scene.approvals()
-    request = pb.UpdateApprovalRequest(approval=approval.id, notes="please look at the migration")
+    request = approval_pb2.UpdateApprovalRequest(approval=approval.id, notes="please look at the migration")
     updated = await scene.approvers[0].approvals.UpdateApproval(request)
     assert (steps.state(updated), updated.notes) == ("PENDING", "please look at the migration")
     assert (await refused(scene.author.approvals.UpdateApproval(request))).code == grpc.StatusCode.PERMISSION_DENIED
@@ -235,10 +236,10 @@ async def test_unknown_approvals_and_deployments_are_not_found(server: RunningSe
     missing = "01890a5d-ac96-774b-bcce-b302099a8057"
     api = scene.approvers[0]
     for call, kind in (
-        (api.approvals.GetApproval(pb.GetApprovalRequest(approval=missing)), "approval"),
-        (decide(api, pb.Approval(id=missing)), "approval"),
-        (steps.withdraw(api, pb.Approval(id=missing)), "approval"),
-        (api.approvals.CreateApproval(pb.CreateApprovalRequest(deployment=missing)), "deployment"),
+        (api.approvals.GetApproval(approval_pb2.GetApprovalRequest(approval=missing)), "approval"),
+        (decide(api, approval_pb2.Approval(id=missing)), "approval"),
+        (steps.withdraw(api, approval_pb2.Approval(id=missing)), "approval"),
+        (api.approvals.CreateApproval(approval_pb2.CreateApprovalRequest(deployment=missing)), "deployment"),
         (api.deployments.ApproveDeployment(deployment_pb2.ApproveDeploymentRequest(deployment=missing)), "deployment"),
     ):
         refusal = await refused(call)
