@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from relman_server import __version__, settings
 from relman_server.app import App
 from relman_server.kernel import log_format
-from relman_server.kernel.db import schema
+from relman_server.kernel.db import embedded, schema
 from relman_server.kernel.db.database import Database
 from relman_server.kernel.db.engine import write_engine
 from relman_server.kernel.errors import RelmanError
@@ -75,8 +75,15 @@ def migrate(chosen: Settings) -> int:
 
 async def serve(chosen: Settings) -> int:
     """Serve until told to stop."""
-    if chosen.is_embedded:
+    if not chosen.is_embedded:
+        return await _serve(chosen)
+    chosen.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with embedded.held(chosen.url):
         await asyncio.to_thread(migrate_quietly, chosen)
+        return await _serve(chosen)
+
+
+async def _serve(chosen: Settings) -> int:
     app = App(chosen)
     try:
         await asyncio.to_thread(schema.require_newest, app.db.writes)
@@ -96,7 +103,6 @@ async def serve(chosen: Settings) -> int:
 
 def migrate_quietly(chosen: Settings) -> None:
     """Bring an embedded database to this version's schema."""
-    chosen.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     engine = write_engine(chosen.url, 1)
     try:
         schema.migrate(engine)
