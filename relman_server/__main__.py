@@ -16,9 +16,10 @@ from relman_server.kernel import log_format
 from relman_server.kernel.db import embedded, schema
 from relman_server.kernel.db.database import Database
 from relman_server.kernel.db.engine import write_engine
-from relman_server.kernel.errors import RelmanError
+from relman_server.kernel.errors import AlreadyExists, RelmanError
 from relman_server.settings import Settings, SettingsError
 from relman_server.users import logic as users
+from relman_server.users import store as user_store
 
 log = structlog.get_logger(__name__)
 
@@ -115,7 +116,12 @@ async def first_admin(db: Database, chosen: Settings) -> None:
     given = chosen.admin_password.get_secret_value() if chosen.admin_password else None
     password = given or secrets.token_urlsafe(15)
     email = chosen.admin_email or "admin@localhost"
-    admin = await db.write(users.create_first_admin, email, password)
+    try:
+        admin = await db.write(users.create_first_admin, email, password)
+    except AlreadyExists:
+        if not await db.read(user_store.active_admins):
+            raise
+        admin = None  # another replica made it at the same moment
     if admin is None:
         return
     said = f"created the admin {admin.username} <{admin.email}>"
