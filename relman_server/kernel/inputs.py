@@ -163,12 +163,18 @@ _MESSAGES = {
 }
 
 
-def check(model: type[M], values: dict[str, Any]) -> M:
-    """Return the input, or raise InvalidInput with every violation."""
+def check(model: type[M], values: dict[str, Any], *found: Violation) -> M:
+    """Return the input, or raise InvalidInput with what was found already and every violation of the model."""
     try:
-        return model.model_validate(values)
+        checked = model.model_validate(values)
     except ValidationError as error:
-        raise InvalidInput(*violations(error)) from error
+        found += tuple(violations(error))
+    else:
+        if not found:
+            return checked
+    # Not where pydantic's error is caught, lest it be the context of this one: it hides what it holds from the garbage
+    # collector, so the two, the frames of the call and the whole request would stay in memory for good.
+    raise InvalidInput(*found)
 
 
 def violations(error: ValidationError) -> list[Violation]:

@@ -11,10 +11,9 @@ from typing import Any, TypeVar
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
-from pydantic import ValidationError
 
 from relman_server.kernel.errors import InvalidInput, Violation
-from relman_server.kernel.inputs import Change, Input, check, violations
+from relman_server.kernel.inputs import Change, Input, check
 from relman_server.kernel.rpc import descriptors
 
 M = TypeVar("M", bound=Message)
@@ -66,13 +65,7 @@ def change_reader(message: type[M], model: type[C]) -> Callable[[M], C]:
         wrong += [Violation("update_mask", f"{path!r} is not {known}") for path in paths if path not in mutable]
         chosen = [fields[name] for name in (*targets, "etag", *paths) if name in fields]
         values = {field.name: _value(request, field, wrong, field.name) for field in chosen}
-        try:
-            changed = model.model_validate(values)
-        except ValidationError as error:
-            raise InvalidInput(*wrong, *violations(error)) from error
-        if wrong:
-            raise InvalidInput(*wrong)
-        return changed
+        return check(model, values, *wrong)
 
     READERS[descriptor.full_name] = read  # type: ignore[assignment]  # only ever called with its own message
     return read
