@@ -79,8 +79,8 @@ class _Run:
 
     async def rounds(self, channel: grpc.aio.Channel, tell: Callable[[str], None]) -> None:
         """Run round after round, each in a new world."""
-        started = time.monotonic()
-        for numbers in self._rounds():
+        started, rounds = time.monotonic(), self._rounds()
+        for numbers in rounds:
             try:
                 world = await make_world(self._target.app, self._target.address, self._rpcs)
             except (grpc.aio.AioRpcError, RelmanError) as error:
@@ -92,7 +92,7 @@ class _Run:
             await self._round(channel, world, numbers)
             self.report.memory.append(self._target.memory)
             self.report.seconds = time.monotonic() - started
-            tell(self.report.progress(self._options.operations))
+            tell(self.report.progress(sum(map(len, rounds))))
             if why := self._over():
                 self.report.notes.append(f"stopped early: {why}")
                 break
@@ -124,7 +124,8 @@ class _Run:
                 begun[answer.correlation_id] = operation
                 self.report.count(operation, answer)
                 if self._options.only is not None:
-                    self.report.notes.append(described(operation, 100_000))
+                    said = answer.refusal.message if answer.refusal else ""
+                    self.report.notes.append(f"{described(operation, 100_000)}: {answer.status} {said}")
                 for what in faults(operation, answer):
                     self._fault(what, operation)
 
