@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from statistics import median
 
 from tests.fuzz.calls import Answer
 from tests.fuzz.operations import Operation
@@ -30,6 +31,7 @@ class Report:
         command: The flags that make the same run.
         faults: What must not be.
         notes: What else is worth knowing, for example why it stopped early.
+        warnings: Of the server's log, and how often.
         memory: Of the server, in MiB, at the start and after every round.
         seconds: How long it took.
     """
@@ -37,6 +39,7 @@ class Report:
     command: str
     faults: list[Fault] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    warnings: Counter[str] = field(default_factory=Counter)
     memory: list[float] = field(default_factory=list)
     seconds: float = 0.0
     _statuses: dict[str, Counter[str]] = field(default_factory=dict)
@@ -57,6 +60,17 @@ class Report:
     def statuses(self) -> Counter[str]:
         """How many ended how."""
         return sum(self._statuses.values(), Counter())
+
+    @property
+    def grows(self) -> bool:
+        """Whether the server takes more and more memory: at the end clearly more than when it had warmed up.
+
+        Messages of 4 MiB make for peaks, so medians are compared; and in a short run everything is warming up.
+        """
+        quarter = len(self.memory) // 4
+        if quarter < 5:
+            return False
+        return median(self.memory[-quarter:]) > 1.2 * median(self.memory[quarter : 2 * quarter])
 
     @property
     def passed(self) -> bool:
@@ -87,6 +101,7 @@ class Report:
             on_the_way = ", ".join(f"{size:.0f}" for size in self.memory[:: max(len(self.memory) // 8, 1)])
             lines.append(f"  server's memory: {self.memory[0]:.0f} MiB at the start, {self.memory[-1]:.0f} at the end")
             lines.append(f"    on the way: {on_the_way}")
+        lines += [f"  log warns {count:,} times: {what}" for what, count in self.warnings.most_common(20)]
         lines += [f"  note: {note}" for note in self.notes]
         lines += [self._described(fault) for fault in self.faults]
         return "\n".join([*lines, f"{'PASS' if self.passed else 'FAIL'}: {len(self.faults)} faults"])

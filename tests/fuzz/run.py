@@ -14,7 +14,7 @@ from tests.fuzz.calls import send
 from tests.fuzz.operations import DEADLINE, Operation, compose, correlation_id
 from tests.fuzz.report import Fault, Report, described
 from tests.fuzz.target import Target
-from tests.fuzz.verdict import complaints, faults
+from tests.fuzz.verdict import complaints, faults, warnings
 from tests.fuzz.world import World, make_world
 
 ROUND = 1000
@@ -137,12 +137,13 @@ class _Run:
         self._log_read += len(lines)
         for what, about in complaints(lines):
             self._fault(what, begun.get(about) if about else None)
+        self.report.warnings.update(warnings(lines))
 
     def _fault(self, what: str, operation: Operation | None = None) -> None:
         self.report.faults.append(Fault(what, operation))
 
     async def look_after(self, channel: grpc.aio.Channel) -> None:
-        """Note it as a fault when the server died or is not well."""
+        """Note it as a fault when the server died, is not well, or grows."""
         if not self._target.runs:
             self._fault(f"the server died; its last lines: {' / '.join(self._target.log()[-5:])}")
             return
@@ -154,4 +155,6 @@ class _Run:
         else:
             if answer.status != health_pb2.HealthCheckResponse.SERVING:
                 self._fault("the server is not SERVING")
+        if self.report.grows:
+            self._fault(f"the server grew to {self.report.memory[-1]:.0f} MiB, and goes on growing")
         self._read_log({})

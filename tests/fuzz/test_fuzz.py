@@ -79,6 +79,19 @@ def test_every_rpc_gets_contents_of_every_kind() -> None:
 
 
 @pytest.mark.parametrize(
+    ("memory", "grows"),
+    [
+        ([120.0 + 2 * number for number in range(60)], True),
+        ([120.0, 140.0, 150.0] + [165.0, 170.0] * 20 + [260.0], False),
+        ([120.0, 200.0, 400.0], False),
+    ],
+    ids=["steadily", "until it has warmed up", "in a short run"],
+)
+def test_a_server_that_grows_and_grows_is_noticed(memory: list[float], grows: bool) -> None:
+    assert Report("", memory=memory).grows == grows
+
+
+@pytest.mark.parametrize(
     ("answer", "fault"),
     [
         (Answer(status="UNKNOWN"), "UNKNOWN"),

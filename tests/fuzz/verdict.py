@@ -83,6 +83,14 @@ def complaints(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
             yield "log: a secret in it", about
 
 
+def warnings(lines: Iterable[str]) -> Iterator[str]:
+    """Return what the server's log warns of: no fault, but mostly something that should have been refused before."""
+    for line in lines:
+        record = _record(line) or {}
+        if record.get("level") == "warning":
+            yield f"{record.get('event')}: {record.get('error')}"
+
+
 def _record(line: str) -> dict[str, object] | None:
     """Return what a line of the log says; None when it is none of the server's."""
     try:
