@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 async def _fuzz(engine: str, options: Options) -> Report:
-    _say(options.command(engine))
+    _say(f"python -m tests.fuzz {options.command(engine)}")
     async with started(engine) as target:
         report = await fuzz(target, options, _say)
     _say(report.text())

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import cache
 from random import Random
 from typing import Any
+from uuid import uuid5
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
@@ -43,11 +44,13 @@ class Messages:
     def sound(self, rpc: Rpc) -> Any:
         """Return a request that would be carried out, or one that may be, where none is known."""
         valid = self._world.valid.get(rpc.name)
-        if valid is not None and self._rng.random() < 0.6:
-            request = rpc.request()
-            request.CopyFrom(valid)
-            return request
-        return self.likely(rpc)
+        if valid is None or self._rng.random() < 0.4:
+            return self.likely(rpc)
+        request: Any = rpc.request()
+        request.CopyFrom(valid)
+        if rpc.has_request_id and self._rng.random() < 0.3:  # sent before, and sent again
+            request.request_id = str(uuid5(self._world.namespace, rpc.name))
+        return request
 
     def likely(self, rpc: Rpc) -> Any:
         """Return a request with all that is required, and some of what is not."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID, uuid4
 
 import grpc
 from google.protobuf.descriptor import FieldDescriptor
@@ -58,12 +59,14 @@ class World:
         tokens: Of callers, by role.
         valid: Requests that would be carried out when an admin sends them, by RPC.
         known: What can be referred to.
+        namespace: Of the request ids that requests to the same RPC share.
         missing: What could not be prepared, since operations before stand in its way: with everything frozen, say.
     """
 
     tokens: dict[str, str] = field(default_factory=dict)
     valid: dict[str, Message] = field(default_factory=dict)
     known: Known = field(default_factory=Known)
+    namespace: UUID = field(default_factory=uuid4)
     missing: list[str] = field(default_factory=list)
 
     @contextmanager
