@@ -68,6 +68,7 @@ class LogWriter:
         self._done = False
         self._failure: RelmanError | None = None
         self._link = _Link()
+        self._is_broken = False  # and whoever asked for it was told
         self._cancel: Callable[[], object] = lambda: None
         self._thread = threading.Thread(target=self._run, name="relman-log-writer", daemon=True)
         self._thread.start()
@@ -187,7 +188,8 @@ class LogWriter:
                 return None
             if not (error.is_passing or error.reason == "SEQUENCE_GAP"):
                 return error
-            if backoff.failures == 0:
+            if not self._is_broken and not error.token_was_refreshed:  # nothing broke when only the token was old
+                self._is_broken = True
                 self._on_break(error)
             with self._changed:
                 if self._changed.wait_for(lambda: self._done, backoff.next(error)):
@@ -200,7 +202,8 @@ class LogWriter:
         self._cancel = responses.cancel
         try:
             for response in responses:
-                if not link.is_open and backoff.failures:
+                if self._is_broken:
+                    self._is_broken = False
                     self._on_resume()
                 backoff.reset()
                 self._acknowledge(link, response)

@@ -50,11 +50,13 @@ class Breaks:
         self._retries = retries
         self._backoff = Backoff(retries)
         self._heard_at: float | None = None
+        self._is_broken = False
 
     def heard(self) -> None:
         """An answer came."""
-        if self._backoff.failures and self._heard_at is not None:
+        if self._is_broken:
             self._options.on_resume()
+        self._is_broken = False
         self._backoff.reset()
         self._heard_at = time.monotonic()
 
@@ -64,7 +66,9 @@ class Breaks:
             raise error
         if self._is_hopeless():
             raise error
-        if self._heard_at is not None and self._backoff.failures == 0:
+        # Nothing broke when it only went on with another token.
+        if self._heard_at is not None and not self._is_broken and not error.token_was_refreshed:
+            self._is_broken = True
             self._options.on_break(error)
         return self._backoff.next(error)
 

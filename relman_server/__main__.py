@@ -80,14 +80,11 @@ async def serve(chosen: Settings) -> int:
     app = App(chosen)
     try:
         await asyncio.to_thread(schema.require_newest, app.db.writes)
-        created = await first_admin(app.db, chosen)
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        async with app.serving() as address:
-            if created:
-                sys.stdout.write(created)
+        async with app.serving(lambda: first_admin(app.db, chosen)) as address:
             sys.stdout.write(f"relman is serving on {address}\n")
             sys.stdout.flush()
             await stop.wait()
@@ -107,20 +104,19 @@ def migrate_quietly(chosen: Settings) -> None:
         engine.dispose()
 
 
-async def first_admin(db: Database, chosen: Settings) -> str:
-    """Create the admin of a new server; return the lines that say how to log in, empty when there is nothing to say."""
+async def first_admin(db: Database, chosen: Settings) -> None:
+    """Create the admin of a new server, and say how to log in; nothing when there is one."""
     given = chosen.admin_password.get_secret_value() if chosen.admin_password else None
     password = given or secrets.token_urlsafe(15)
     email = chosen.admin_email or "admin@localhost"
     admin = await db.write(users.create_first_admin, email, password)
     if admin is None:
-        return ""
-    if given:
-        return f"created the admin {admin.username} <{admin.email}>\n"
-    return (
-        f"created the admin {admin.username} <{admin.email}>, password {password}\n"
-        "(shown this once: keep it, or change it after the first login)\n"
-    )
+        return
+    said = f"created the admin {admin.username} <{admin.email}>"
+    if not given:
+        said += f", password {password}\n(shown this once: keep it, or change it after the first login)"
+    sys.stdout.write(f"{said}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
 
@@ -47,6 +48,7 @@ from relman_client.v1 import (
     user_pb2_grpc,
 )
 from relman_server import __version__
+from relman_server.approvals.service import ApprovalService
 from relman_server.auth import store as auth_store
 from relman_server.auth.logic import Authentication
 from relman_server.auth.service import AuthService
@@ -54,15 +56,17 @@ from relman_server.auth.tokens import Signer
 from relman_server.auth.verifier import TokenVerifier
 from relman_server.catalog import logic as catalog
 from relman_server.catalog.service import CatalogService
-from relman_server.deployments import history, queue, running
+from relman_server.deployments import approving, history, overdue, queue, running
 from relman_server.deployments import store as deployment_store
 from relman_server.deployments.service import DeploymentService, StageService
 from relman_server.environments import logic as environments
 from relman_server.environments.service import EnvironmentService
 from relman_server.kernel.clock import Clock, SystemClock
 from relman_server.kernel.db import Database, Transaction, idempotency, schema
+from relman_server.kernel.db.denials import Denials
 from relman_server.kernel.errors import RelmanError
 from relman_server.kernel.events import Events
+from relman_server.kernel.reconciler import Duty, Reconciler
 from relman_server.kernel.rpc.access_log import AccessLog
 from relman_server.kernel.rpc.authenticate import Authenticate, Verifier
 from relman_server.kernel.rpc.authorize import Authorize
@@ -71,17 +75,23 @@ from relman_server.kernel.rpc.deadline import Deadline
 from relman_server.kernel.rpc.errors import Errors
 from relman_server.kernel.rpc.health import Health
 from relman_server.kernel.rpc.metrics import Metrics
+from relman_server.kernel.rpc.refusals import Refusals
 from relman_server.kernel.rpc.request_id import RequestId
 from relman_server.kernel.rpc.server import MAX_MESSAGE_BYTES, Registration, RpcServer, Tls
 from relman_server.kernel.rpc.validate import Validate
 from relman_server.kernel.streams.bus import Bus, LocalBus
 from relman_server.kernel.streams.lifetime import Lifetimes
 from relman_server.kernel.streams.redis import Redis
+from relman_server.kernel.workers import Workers
 from relman_server.logs import logic as logs
 from relman_server.logs import tail
 from relman_server.logs.service import LogService
+from relman_server.policies import logic as policies
+from relman_server.policies.service import DeployPolicyService
 from relman_server.releases import logic as releases
 from relman_server.releases.service import ReleaseService
+from relman_server.rollbacks import logic as rollbacks
+from relman_server.rollbacks.service import RollbackService
 from relman_server.settings import Settings
 from relman_server.system.convert import Server
 from relman_server.system.service import SystemService
@@ -94,6 +104,9 @@ log = structlog.get_logger(__name__)
 
 REVOCATIONS_EVERY = 2.0
 HOUSEKEEPING_EVERY = 3600.0
+# Passwords are hashed two at a time (64 MiB each); who comes after so many others is told to come again.
+HASHERS = 2
+MAX_HASHES_WAITING = 200
 
 
 class App:
@@ -108,22 +121,28 @@ class App:
         self.db = Database(
             settings.url, clock=self.clock, events=self.events, connections=settings.database_connections
         )
+        self.hashers = Workers("hash", HASHERS, waiting=MAX_HASHES_WAITING)
         self._key = signing_key(settings.data_dir)
         self.signer = Signer(self._key)
         self.verifier = TokenVerifier(self.signer, self.clock)
         self.bus: Bus = LocalBus()
         self.redis = Redis(settings.redis_url.get_secret_value()) if settings.redis_url else None
         self._subscribe()
+        self.reconciler = Reconciler(self.db, self.clock, DUTIES)
 
     @asynccontextmanager
-    async def serving(self) -> AsyncIterator[str]:
+    async def serving(self, prepare: Callable[[], Awaitable[None]] | None = None) -> AsyncIterator[str]:
         """Serve while the block runs; yields the address.
+
+        Args:
+            prepare: What to do before the first call, when nothing else can keep the server from starting.
 
         Raises SchemaMismatch, OSError when the address is taken, and Unavailable without a database.
         """
         schema.require_newest(self.db.writes)
         await self.verifier.load(self.db)
         services = self._services()
+        denials = Denials(self.clock)
         health = Health(
             [service.descriptor.full_name for service in services],
             {"database": self.db.ping},
@@ -131,7 +150,7 @@ class App:
         )
         rpc = RpcServer(
             services,
-            interceptors(self.registry, self.verifier, self.lifetimes, self.clock, self._key),
+            interceptors(self.registry, denials, self.verifier, self.lifetimes, self.clock, self._key),
             health,
             self.lifetimes,
             with_reflection=self.settings.reflection_on,
@@ -140,10 +159,19 @@ class App:
         address = self._bind(rpc)
         await health.look()
         metrics = self._serve_metrics()
+        if prepare is not None:
+            await prepare()
         await rpc.start()
         tasks = [
             asyncio.create_task(work)
-            for work in (health.keep_looking(), self.lifetimes.sweep(), self._reload(), self._keep_house())
+            for work in (
+                health.keep_looking(),
+                self.lifetimes.sweep(),
+                denials.keep_writing(self.db),
+                self.reconciler.keep_ticking(),
+                self._reload(),
+                self._keep_house(),
+            )
         ]
         try:
             yield address
@@ -154,11 +182,13 @@ class App:
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
+            await denials.write(self.db, ending=True)
             if self.redis:
                 await self.redis.close()
 
     def close(self) -> None:
         """Close the database; afterwards the app is of no use."""
+        self.hashers.close()
         self.db.close()
 
     def _bind(self, rpc: RpcServer) -> str:
@@ -186,10 +216,12 @@ class App:
         )
         authentication = Authentication(self.signer, self.settings.registration_open)
         # The RPCs that are missing are of the generated base: they answer UNIMPLEMENTED.
-        deployments = DeploymentService(self.db, self.bus)  # type: ignore[abstract]
+        auth = AuthService(self.db, authentication, self.hashers)  # type: ignore[abstract]
+        undoer = RollbackService(self.db)
+        deployments = DeploymentService(self.db, self.bus, undoer)  # type: ignore[abstract]
         log_service = LogService(self.db, self.bus, self.clock, self.settings.log_quota_bytes)  # type: ignore[abstract]
         return [
-            _registration(auth_pb2, auth_pb2_grpc, "AuthService", AuthService(self.db, authentication)),  # type: ignore[abstract]
+            _registration(auth_pb2, auth_pb2_grpc, "AuthService", auth),
             _registration(user_pb2, user_pb2_grpc, "UserService", UserService(self.db)),
             _registration(team_pb2, team_pb2_grpc, "TeamService", TeamService(self.db)),
             _registration(
@@ -201,6 +233,7 @@ class App:
                 "EnvironmentService",
                 EnvironmentService(self.db, running.environment_status),
             ),
+            _registration(policy_pb2, policy_pb2_grpc, "DeployPolicyService", DeployPolicyService(self.db)),
             _registration(
                 release_pb2,
                 release_pb2_grpc,
@@ -209,6 +242,8 @@ class App:
             ),
             _registration(deployment_pb2, deployment_pb2_grpc, "DeploymentService", deployments),
             _registration(stage_pb2, stage_pb2_grpc, "StageService", StageService(self.db)),
+            _registration(approval_pb2, approval_pb2_grpc, "ApprovalService", ApprovalService(self.db, approving)),
+            _registration(rollback_pb2, rollback_pb2_grpc, "RollbackService", undoer),
             _registration(log_pb2, log_pb2_grpc, "DeploymentLogService", log_service),
             _registration(
                 system_pb2, system_pb2_grpc, "SystemService", SystemService(server, self.db, self.clock, self.redis)
@@ -222,8 +257,11 @@ class App:
         self.events.subscribe(teams.TeamDeleted, environments.keep_approvers)
         self.events.subscribe(releases.ReleaseChanged, queue.release_changed)
         self.events.subscribe(catalog.ServiceChanged, queue.service_changed)
+        self.events.subscribe(environments.EnvironmentChanged, approving.environment_changed)
         self.events.subscribe(environments.EnvironmentChanged, queue.environment_changed)
+        self.events.subscribe(policies.PoliciesChanged, queue.policies_changed)
         self.events.subscribe(history.DeploymentChanged, self._deployment_changed)
+        self.events.subscribe(history.DeploymentMoved, rollbacks.deployment_moved)
         self.events.subscribe(logs.LogGrew, self._log_grew)
 
     def _deployment_changed(self, tx: Transaction, changed: history.DeploymentChanged) -> None:
@@ -259,12 +297,19 @@ async def _unfailing(work: Awaitable[None]) -> None:
         log.exception("background work failed")
 
 
+# A pipeline that cannot reach the server cannot keep its lease: after an outage it has this long to come back.
+LEASE_PATIENCE = timedelta(seconds=30)
+
+DUTIES = (
+    Duty("stage_timeouts", overdue.STAGES_DUE, overdue.time_out_stage),
+    Duty("leases", overdue.LEASES_DUE, overdue.lose_deployment, LEASE_PATIENCE),
+    Duty("approvals", overdue.APPROVALS_DUE, overdue.expire_approvals),
+    Duty("decisions", overdue.DECISIONS_DUE, overdue.decide_again),
+)
+
 # Services of the contract that this version does not offer: every RPC of theirs answers UNIMPLEMENTED, after the
 # caller was authenticated and authorized like everywhere else.
 LATER: list[tuple[ModuleType, ModuleType, str]] = [
-    (approval_pb2, approval_pb2_grpc, "ApprovalService"),
-    (policy_pb2, policy_pb2_grpc, "DeployPolicyService"),
-    (rollback_pb2, rollback_pb2_grpc, "RollbackService"),
     (runbook_pb2, runbook_pb2_grpc, "RunbookService"),
     (incident_pb2, incident_pb2_grpc, "IncidentService"),
     (analytics_pb2, analytics_pb2_grpc, "AnalyticsService"),
@@ -282,7 +327,7 @@ def _registration(messages: ModuleType, stubs: ModuleType, name: str, servicer: 
 
 
 def interceptors(
-    registry: CollectorRegistry, verifier: Verifier, lifetimes: Lifetimes, clock: Clock, key: bytes
+    registry: CollectorRegistry, denials: Denials, verifier: Verifier, lifetimes: Lifetimes, clock: Clock, key: bytes
 ) -> list[Interceptor]:
     """Return the way of a request, outermost first."""
     return [
@@ -290,6 +335,7 @@ def interceptors(
         AccessLog(),
         Metrics(registry),
         Errors(),
+        Refusals(denials),
         Deadline(),
         Authenticate(verifier, lifetimes, clock.now),
         Authorize(),

@@ -135,7 +135,7 @@ class Settings(BaseModel):
     def on_loopback(self) -> bool:
         """Whether only this machine can reach the server."""
         host = self.listen.rpartition(":")[0].strip("[]")
-        if host == "localhost" or host.startswith("unix"):
+        if host == "localhost":
             return True
         try:
             return ip_address(host).is_loopback

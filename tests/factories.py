@@ -22,6 +22,7 @@ from relman_client.v1 import (
     environment_pb2_grpc,
     incident_pb2_grpc,
     log_pb2_grpc,
+    policy_pb2,
     policy_pb2_grpc,
     release_pb2,
     release_pb2_grpc,
@@ -95,9 +96,11 @@ class Caller:
         self.stages = cast("stage_pb2_grpc.StageServiceAsyncStub", stub(stage_pb2_grpc.StageServiceStub))
         self.logs = cast("log_pb2_grpc.DeploymentLogServiceAsyncStub", stub(log_pb2_grpc.DeploymentLogServiceStub))
         self.system = cast("system_pb2_grpc.SystemServiceAsyncStub", stub(system_pb2_grpc.SystemServiceStub))
-        self.approvals = stub(approval_pb2_grpc.ApprovalServiceStub)
-        self.policies = stub(policy_pb2_grpc.DeployPolicyServiceStub)
-        self.rollbacks = stub(rollback_pb2_grpc.RollbackServiceStub)
+        self.approvals = cast("approval_pb2_grpc.ApprovalServiceAsyncStub", stub(approval_pb2_grpc.ApprovalServiceStub))
+        self.policies = cast(
+            "policy_pb2_grpc.DeployPolicyServiceAsyncStub", stub(policy_pb2_grpc.DeployPolicyServiceStub)
+        )
+        self.rollbacks = cast("rollback_pb2_grpc.RollbackServiceAsyncStub", stub(rollback_pb2_grpc.RollbackServiceStub))
         self.runbooks = stub(runbook_pb2_grpc.RunbookServiceStub)
         self.incidents = stub(incident_pb2_grpc.IncidentServiceStub)
         self.analytics = stub(analytics_pb2_grpc.AnalyticsServiceStub)
@@ -172,6 +175,12 @@ async def make_environment(caller: Caller, **fields: Any) -> environment_pb2.Env
     fields.setdefault("name", unique("environment"))
     fields.setdefault("environment_type", environment_pb2.ENVIRONMENT_TYPE_DEVELOPMENT)
     return await caller.environments.CreateEnvironment(environment_pb2.CreateEnvironmentRequest(**fields))
+
+
+async def make_policy(caller: Caller, **fields: Any) -> policy_pb2.DeployPolicy:
+    """Create a deploy policy, without windows unless said otherwise."""
+    fields.setdefault("name", unique("policy"))
+    return await caller.policies.CreateDeployPolicy(policy_pb2.CreateDeployPolicyRequest(**fields))
 
 
 async def make_release(caller: Caller, *, publish: bool = True, **fields: Any) -> release_pb2.Release:

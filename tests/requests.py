@@ -7,13 +7,16 @@ from typing import Any
 from google.protobuf.message import Message
 
 from relman_client.v1 import (
+    approval_pb2,
     auth_pb2,
     catalog_pb2,
     common_pb2,
     deployment_pb2,
     environment_pb2,
     log_pb2,
+    policy_pb2,
     release_pb2,
+    rollback_pb2,
     stage_pb2,
     team_pb2,
     user_pb2,
@@ -22,6 +25,7 @@ from tests.factories import (
     RunningServer,
     make_deployment,
     make_environment,
+    make_policy,
     make_release,
     make_service,
     make_team,
@@ -76,6 +80,11 @@ async def _of_environment(kind: Any, server: RunningServer, *, locked: bool = Fa
     return request
 
 
+async def _of_policy(kind: Any, server: RunningServer, **fields: Any) -> Message:
+    request: Message = kind(deploy_policy=(await make_policy(server.admin)).name, **fields)
+    return request
+
+
 async def _of_release(
     kind: Any, server: RunningServer, *, publish: bool = True, quarantined: bool = False, **fields: Any
 ) -> Message:
@@ -127,6 +136,34 @@ async def _of_deployment(
     return request
 
 
+async def _rolled_forward(server: RunningServer) -> deployment_pb2.Deployment:
+    """Return a deployment that succeeded where another release had before."""
+    first = await _started(server)
+    await _complete(server, first)
+    release = await make_release(server.admin, service=first.service_name)
+    second = await _started(server, release=release.id, environment=first.environment_name)
+    await _complete(server, second)
+    return second
+
+
+async def _roll_back(kind: Any, server: RunningServer) -> Message:
+    request: Message = kind(deployment=(await _rolled_forward(server)).id, reason="a test")
+    return request
+
+
+async def _cancel_rollback(server: RunningServer) -> Message:
+    undone = await _rolled_forward(server)
+    rollback = await server.admin.rollbacks.CreateRollback(rollback_pb2.CreateRollbackRequest(deployment=undone.id))
+    return rollback_pb2.CancelRollbackRequest(rollback=rollback.id)
+
+
+async def _heartbeat(server: RunningServer) -> Message:
+    deployment = await make_deployment(server.admin, server.admin)
+    start = deployment_pb2.StartDeploymentRequest(deployment=deployment.id, takeover=True)
+    started = await server.admin.deployments.StartDeployment(start)
+    return deployment_pb2.HeartbeatDeploymentRequest(deployment=deployment.id, lease=started.lease)
+
+
 async def _of_stage(
     kind: Any, server: RunningServer, *, running: bool = False, failed: bool = False, **fields: Any
 ) -> Message:
@@ -139,6 +176,26 @@ async def _of_stage(
             stage_pb2.CompleteStageRequest(stage=reference, outcome=common_pb2.OUTCOME_FAILED)
         )
     request: Message = kind(stage=reference, **fields)
+    return request
+
+
+async def _to_approve(
+    kind: Any, server: RunningServer, *, by_id: bool = False, asked: bool = False, **fields: Any
+) -> Message:
+    """Make a request about a deployment of somebody else that waits for an admin, or about an approval of it."""
+    environment = await make_environment(server.admin, required_approvals=1)
+    deployment = await make_deployment(await server.user(), server.admin, environment=environment.name)
+    if asked:
+        approval = await server.admin.approvals.CreateApproval(
+            approval_pb2.CreateApprovalRequest(deployment=deployment.id)
+        )
+        fields["approval"] = approval.id
+    elif by_id:
+        listed = await server.admin.approvals.ListApprovals(approval_pb2.ListApprovalsRequest(deployment=deployment.id))
+        fields["approval"] = listed.approvals[0].id
+    else:
+        fields["deployment"] = deployment.id
+    request: Message = kind(**fields)
     return request
 
 
@@ -161,6 +218,10 @@ async def _create_environment(_: RunningServer) -> Message:
     return environment_pb2.CreateEnvironmentRequest(
         name=unique("environment"), environment_type=environment_pb2.ENVIRONMENT_TYPE_DEVELOPMENT
     )
+
+
+async def _create_policy(_: RunningServer) -> Message:
+    return policy_pb2.CreateDeployPolicyRequest(name=unique("policy"))
 
 
 SUCCEEDED = common_pb2.OUTCOME_SUCCEEDED
@@ -193,6 +254,11 @@ VALID: dict[str, Make] = {
     "EnvironmentService/UnlockEnvironment": partial(
         _of_environment, environment_pb2.UnlockEnvironmentRequest, locked=True
     ),
+    "DeployPolicyService/CreateDeployPolicy": _create_policy,
+    "DeployPolicyService/UpdateDeployPolicy": partial(
+        _of_policy, policy_pb2.UpdateDeployPolicyRequest, description="new"
+    ),
+    "DeployPolicyService/DeleteDeployPolicy": partial(_of_policy, policy_pb2.DeleteDeployPolicyRequest),
     "ReleaseService/CreateRelease": partial(_of_service, release_pb2.CreateReleaseRequest, version="1.2.3"),
     "ReleaseService/UpdateRelease": partial(_of_release, release_pb2.UpdateReleaseRequest, release_notes="new"),
     "ReleaseService/DeleteRelease": partial(_of_release, release_pb2.DeleteReleaseRequest, publish=False),
@@ -210,6 +276,7 @@ VALID: dict[str, Make] = {
     ),
     "DeploymentService/DeleteDeployment": partial(_of_deployment, deployment_pb2.DeleteDeploymentRequest, ended=True),
     "DeploymentService/StartDeployment": partial(_of_deployment, deployment_pb2.StartDeploymentRequest),
+    "DeploymentService/HeartbeatDeployment": _heartbeat,
     "DeploymentService/CompleteDeployment": partial(
         _of_deployment, deployment_pb2.CompleteDeploymentRequest, started=True, outcome=SUCCEEDED
     ),
@@ -217,6 +284,16 @@ VALID: dict[str, Make] = {
         _of_deployment, deployment_pb2.CancelDeploymentRequest, reason="a test"
     ),
     "DeploymentService/RetryDeployment": partial(_of_deployment, deployment_pb2.RetryDeploymentRequest, failed=True),
+    "DeploymentService/ApproveDeployment": partial(_to_approve, deployment_pb2.ApproveDeploymentRequest),
+    "DeploymentService/RejectDeployment": partial(_to_approve, deployment_pb2.RejectDeploymentRequest, notes="no"),
+    "ApprovalService/CreateApproval": partial(_to_approve, approval_pb2.CreateApprovalRequest),
+    "ApprovalService/UpdateApproval": partial(
+        _to_approve, approval_pb2.UpdateApprovalRequest, by_id=True, decision=approval_pb2.DECISION_APPROVE
+    ),
+    "ApprovalService/DeleteApproval": partial(_to_approve, approval_pb2.DeleteApprovalRequest, asked=True),
+    "DeploymentService/RollbackDeployment": partial(_roll_back, deployment_pb2.RollbackDeploymentRequest),
+    "RollbackService/CreateRollback": partial(_roll_back, rollback_pb2.CreateRollbackRequest),
+    "RollbackService/CancelRollback": _cancel_rollback,
     "StageService/CreateStage": partial(_of_deployment, stage_pb2.CreateStageRequest, name="lint"),
     "StageService/UpdateStage": partial(_of_stage, stage_pb2.UpdateStageRequest, timeout_seconds=60),
     "StageService/StartStage": partial(_of_stage, stage_pb2.StartStageRequest),

@@ -4,6 +4,7 @@ A folder's conftest.py says `from tests.shared import engine_name, server` and g
 tests/conftest.py. Tests that move the clock, or need an empty database, ask for `own_server`.
 """
 
+import asyncio
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -11,10 +12,12 @@ from pathlib import Path
 
 import grpc
 import pytest
+from sqlalchemy import text
 
 from relman_server import settings
 from relman_server.app import App
 from relman_server.kernel.clock import Clock, SystemClock
+from relman_server.kernel.db.transaction import Reading
 from tests.conftest import ENGINES, MovableClock
 from tests.factories import RunningServer
 from tests.services.postgres import Postgres
@@ -43,6 +46,23 @@ async def own_server(
     """A server with an admin and nothing else, whose clock can be moved."""
     async with _serving(engine_name, request, tmp_path, clock) as running:
         yield running
+
+
+@pytest.fixture
+async def no_deadlock(server: RunningServer, engine_name: str) -> AsyncIterator[None]:
+    """Retried deadlocks would be right, too, but each costs a second: there shall be none."""
+    if engine_name == "sqlite":
+        yield
+        return
+    before = await server.app.db.read(_deadlocks)
+    yield
+    await asyncio.sleep(0.1)
+    assert await server.app.db.read(_deadlocks) == before
+
+
+def _deadlocks(tx: Reading) -> int:
+    tx.scalar(text("select pg_stat_force_next_flush()"))
+    return int(tx.scalar(text("select deadlocks from pg_stat_database where datname = current_database()")))
 
 
 @asynccontextmanager

@@ -16,6 +16,13 @@ from relman_server.kernel.identity import Call
 def statements(db: Database) -> Iterator[list[str]]:
     """Collect the statements of calls that run while the block does; those of the server's own work are left out."""
     seen: list[str] = []
+    with executed(db, lambda statement, _: seen.append(statement)):
+        yield seen
+
+
+@contextmanager
+def executed(db: Database, note: Callable[[str, Any], None]) -> Iterator[None]:
+    """Call `note` with every statement, and its parameters, of calls that run while the block does."""
     thread = threading.local()
 
     def noting(run: Callable[..., Any]) -> Callable[..., Any]:
@@ -25,9 +32,9 @@ def statements(db: Database) -> Iterator[list[str]]:
 
         return noted
 
-    def before(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+    def before(_connection: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
         if getattr(thread, "serves_a_call", False):
-            seen.append(statement)
+            note(statement, parameters)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(db, "_read", noting(db._read))
@@ -35,7 +42,7 @@ def statements(db: Database) -> Iterator[list[str]]:
         for engine in (db.reads, db.writes):
             event.listen(engine, "before_cursor_execute", before)
         try:
-            yield seen
+            yield
         finally:
             for engine in (db.reads, db.writes):
                 event.remove(engine, "before_cursor_execute", before)

@@ -184,7 +184,7 @@ async def test_text_that_is_not_utf_8_is_refused(shared_server: RunningServer, t
 
 
 async def test_what_an_unknown_reference_names_is_said_to_be_missing(shared_server: RunningServer) -> None:
-    words = {"team", "service", "environment", "release", "deployment", "stage", "user"}
+    words = {"team", "service", "environment", "release", "deployment", "stage", "user", "deploy_policy"}
     walk = Walk(shared_server)
     for rpc in RPCS:
         needed = [each for each in rpc.method.input_type.fields if descriptors.is_required(each)]
@@ -392,6 +392,35 @@ async def test_a_page_token_of_ones_own_making_is_refused(shared_server: Running
             )
             walk.expect(rpc, "page_token", outcome, reason=reason)
     await walk.end()
+
+
+@pytest.mark.parametrize(
+    ("order", "place", "altered"),
+    [
+        ("name", 4, 2**40),
+        ("name", 4, -1),
+        ("name", 2, 2**70),
+        ("name", 2, -1),
+        ("name", 1, ["a\0b", None]),
+        ("name", 1, ["\ud800", None]),
+        ("name", 1, [2**70, None]),
+        ("created_at", 1, [{"t": "0001-01-01T00:00:00+14:00"}, None]),
+        ("created_at", 1, [{"t": "9999-12-31T23:59:59-14:00"}, None]),
+    ],
+    ids=[str(number) for number in range(9)],
+)
+async def test_a_page_token_that_was_altered_is_refused(
+    shared_server: RunningServer, order: str, place: int, altered: Any
+) -> None:
+    for _ in range(2):
+        await make_team(shared_server.admin)
+    page = await shared_server.admin.teams.ListTeams(team_pb2.ListTeamsRequest(page_size=1, order_by=order))
+    token = page.next_page_token
+    fields = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+    fields[place] = [altered[0], fields[1][1]] if place == 1 else altered
+    request = team_pb2.ListTeamsRequest(page_size=1, order_by=order, page_token=_token(*fields))
+    refusal = await refused(shared_server.admin.teams.ListTeams(request))
+    assert refusal.reason == "INVALID_PAGE_TOKEN"
 
 
 async def test_a_page_token_belongs_to_the_filters_and_the_order_it_came_with(server: RunningServer) -> None:

@@ -28,7 +28,6 @@ UNIMPLEMENTED = {
         "ListDeploymentMetrics",
         "RecordDeploymentMetrics",
     },
-    "ApprovalService": {"CreateApproval", "DeleteApproval", "GetApproval", "ListApprovals", "UpdateApproval"},
     "AuditLogService": {"ExportAuditLogs", "GetAuditLog", "ListAuditLogs", "VerifyAuditLogs"},
     "AuthService": {
         "CheckPermission",
@@ -40,23 +39,11 @@ UNIMPLEMENTED = {
         "RevokeApiToken",
         "RevokeSession",
     },
-    "DeployPolicyService": {
-        "CreateDeployPolicy",
-        "DeleteDeployPolicy",
-        "GetDeployPolicy",
-        "ListDeployPolicies",
-        "UpdateDeployPolicy",
-    },
     "DeploymentLogService": {"DownloadLogs"},
     "DeploymentService": {
-        "ApproveDeployment",
-        "HeartbeatDeployment",
-        "RejectDeployment",
-        "RollbackDeployment",
         "WatchDeployments",
     },
     "IncidentService": {"CreateIncident", "GetIncident", "ListIncidents", "ResolveIncident", "UpdateIncident"},
-    "RollbackService": {"CancelRollback", "CreateRollback", "GetRollback", "GetRollbackStatus", "ListRollbacks"},
     "RunbookService": {
         "CreateRunbook",
         "DeleteRunbook",

@@ -217,6 +217,15 @@ def test_an_address_in_use_is_refused(client: Client, process: ServerProcess, tm
     assert client.services() == set()
 
 
+def test_a_start_that_fails_makes_no_admin_whose_password_nobody_knows(process: ServerProcess, tmp_path: Path) -> None:
+    """Fails when the admin is made before the address is taken: the next start has nothing to say any more."""
+    process.start()
+    assert run("serve", "--listen", process.address, data=tmp_path / "other").returncode == 1
+    other = ServerProcess(tmp_path / "other", {"ADMIN_PASSWORD": ""}).start()
+    other.stop()
+    assert any("password" in line for line in other.lines)
+
+
 def test_an_address_of_another_machine_is_refused(tmp_path: Path) -> None:
     ended = run("serve", "--listen", "192.0.2.1:0", "--insecure", data=tmp_path / "data")
     assert "cannot listen on 192.0.2.1:0: " in refused_in_one_line(ended, 1)

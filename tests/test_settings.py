@@ -115,7 +115,7 @@ def test_the_variables_of_the_client_are_no_mistakes_of_the_server() -> None:
     load({}, {name: "x" for name in said if name.replace("_", "").isalpha() and name != "RELMAN_"})
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "[::]", "192.0.2.1", "example.com", "*"])
+@pytest.mark.parametrize("host", ["0.0.0.0", "[::]", "192.0.2.1", "example.com", "unix.example.com", "*"])
 def test_off_loopback_there_is_tls_or_a_clear_word(host: str) -> None:
     with pytest.raises(SettingsError, match="reachable from elsewhere"):
         load({}, {"RELMAN_LISTEN": f"{host}:50051"})

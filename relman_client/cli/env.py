@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from relman_client.cli.inputs import LimitOption, duration_of, enum_of, optional_enum_of
-from relman_client.cli.options import new_app
+from relman_client.cli.options import MAX_NUMBER, new_app
 from relman_client.cli.output import Columns, when, word
 from relman_client.cli.session import Session, connected
 from relman_client.v1 import environment_pb2 as pb
@@ -37,7 +37,9 @@ PromotesFrom = Annotated[
     typer.Option("--promotes-from", metavar="ENVIRONMENT", help="Where a release must have succeeded before."),
 ]
 Soak = Annotated[str | None, typer.Option("--soak", metavar="SPAN", help="How long it must have run there: 30m, 2d.")]
-Approvals = Annotated[int | None, typer.Option("--approvals", min=0, help="How many people must approve a deployment.")]
+Approvals = Annotated[
+    int | None, typer.Option("--approvals", min=0, max=MAX_NUMBER, help="How many people must approve a deployment.")
+]
 Approvers = Annotated[
     list[str] | None, typer.Option("--approver-team", help="A team whose members may approve. May be repeated.")
 ]

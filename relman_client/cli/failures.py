@@ -22,6 +22,8 @@ def describe(error: Exception) -> str | None:
         return _relman(error)
     if isinstance(error, CommandError | ConfigError):
         return f"Error: {safe(str(error))}\n"
+    if isinstance(error, UnicodeEncodeError):
+        return f"Error: {safe(repr(error.object))} is not UTF-8 text\n"
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return f"Error: {safe(where)}{error.strerror or error}\n"

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from google.protobuf.internal.enum_type_wrapper import _EnumTypeWrapper
 
 _UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+_LONGEST = 20_000 * 86400  # nobody means more; the contract's numbers hold it, and it leads to a time there is
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)(s|m|min|h|d)", re.ASCII)
 
 LimitOption = Annotated[int, typer.Option("--limit", "-n", min=0, help="How many to show; 0 shows all.")]
@@ -45,11 +46,17 @@ def optional_enum_of(kind: "_EnumTypeWrapper[Any]", text: str | None, option: st
 def seconds_of(text: str, option: str) -> float:
     """A span: `90`, `45s`, `10m`, `1h30m`, `2d`."""
     if text.isascii() and text.isdigit():
-        return float(text)
+        return _within_reason(float(text), option)
     matches = list(_SPAN.finditer(text))
     if not matches or "".join(match[0] for match in matches) != text:
         raise typer.BadParameter(f"{text!r} is no span of time such as 45s, 10m, 1h30m or 2d", param_hint=option)
-    return sum(float(match[1]) * _UNITS[match[2]] for match in matches)
+    return _within_reason(sum(float(match[1]) * _UNITS[match[2]] for match in matches), option)
+
+
+def _within_reason(seconds: float, option: str) -> float:
+    if seconds > _LONGEST:
+        raise typer.BadParameter(f"must be at most {_LONGEST // _UNITS['d']}d", param_hint=option)
+    return seconds
 
 
 def duration_of(text: str | None, option: str) -> Duration | None:
@@ -68,7 +75,7 @@ def time_of(text: str | None, option: str) -> Timestamp | None:
     timestamp = Timestamp()
     try:
         moment = datetime.fromisoformat(text).astimezone(UTC)
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter of the first and the last day there is, in another zone
         moment = datetime.now(UTC) - timedelta(seconds=seconds_of(text, option))
     timestamp.FromDatetime(moment)
     return timestamp
@@ -92,5 +99,5 @@ def stages_of(texts: Iterable[str] | None) -> list[StageSpec]:
         name, colon, seconds = text.partition(":")
         if colon and not (seconds.isascii() and seconds.isdigit()):
             raise typer.BadParameter(f"{text!r} is not NAME or NAME:SECONDS", param_hint="--stage")
-        stages.append(StageSpec(name=name, timeout_seconds=int(seconds or 0)))
+        stages.append(StageSpec(name=name, timeout_seconds=int(seconds_of(seconds or "0", "--stage"))))
     return stages

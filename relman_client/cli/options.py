@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 DEFAULT_SERVER = "127.0.0.1:50051"
+MAX_NUMBER = 2**31 - 1
+"""The largest that the contract's fields for numbers hold."""
 
 
 class Output(StrEnum):

@@ -20,6 +20,7 @@ from relman_client.cli.inputs import (
 from relman_client.cli.options import new_app
 from relman_client.cli.output import Columns, when, word
 from relman_client.cli.session import Session, connected, read_text
+from relman_client.cli.text import note
 from relman_client.v1 import release_pb2 as pb
 
 app = new_app("Releases: what can be deployed.")
@@ -242,6 +243,8 @@ def history(session: Session, release: ReleaseArgument) -> None:
     """Show the releases before this one, and where each was deployed."""
     answer = session.client.releases.GetReleaseHistory(pb.GetReleaseHistoryRequest(release=release))
     session.show_all(HISTORY, answer.entries, empty="no history")
+    if answer.truncated:
+        note("older ones are not shown")
 
 
 def _notes(text: str | None, file: Path | None) -> str | None:

@@ -16,7 +16,7 @@ import typer
 from relman_client.cli import process
 from relman_client.cli.failures import CommandError, sentence
 from relman_client.cli.inputs import seconds_of
-from relman_client.cli.options import new_app
+from relman_client.cli.options import MAX_NUMBER, new_app
 from relman_client.cli.output import to_datetime, word
 from relman_client.cli.session import Session, connected
 from relman_client.cli.text import ago, exact, note
@@ -50,7 +50,10 @@ def run(
     command: Annotated[list[str], typer.Argument(metavar="-- COMMAND [ARGUMENT]...", help="What to run.")],
     create: Annotated[bool, typer.Option("--create", help="Add the stage when the deployment has none such.")] = False,
     timeout: Annotated[
-        int, typer.Option("--timeout", min=0, metavar="SECONDS", help="Timeout of a stage that --create adds.")
+        int,
+        typer.Option(
+            "--timeout", min=0, max=MAX_NUMBER, metavar="SECONDS", help="Timeout of a stage that --create adds."
+        ),
     ] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Do not show the command's output here.")] = False,
     give_up_after: Annotated[
@@ -64,7 +67,8 @@ def run(
 
     The stage is started, every line the command prints becomes a line of the log while it runs, and the stage ends as
     the command does. When the server is away meanwhile, up to 8 MiB of output wait for it, then the command is held
-    back. Signals are passed on; standard input is, too, unless it is a terminal.
+    back. Signals are passed on while it runs; standard input is, too, unless it is a terminal. What it leaves behind
+    may print for two seconds more.
 
     The exit status is the command's, 128 + N when signal N ended it, 127 when there is no such command, 126 when it
     cannot be executed. It is 1 when the command succeeded and relman could not be told.

@@ -30,6 +30,7 @@ from relman_client.client import Client
 from relman_client.credentials import Credentials, Login, StaticToken
 
 P = ParamSpec("P")
+T = TypeVar("T")
 M = TypeVar("M", bound=Message)
 Request = TypeVar("Request", bound=Message)
 Tables = Sequence[tuple[str, Columns[Any]]]
@@ -137,8 +138,8 @@ def connected(function: Callable[Concatenate[Session, P], None]) -> Callable[...
     ) -> None:
         before = ctx.obj if isinstance(ctx.obj, Globals) else Globals()
         session = Session(
-            server or before.server or DEFAULT_SERVER,
-            output or before.output or Output.TABLE,
+            _given(ctx, "server", server, before.server) or DEFAULT_SERVER,
+            _given(ctx, "output", output, before.output) or Output.TABLE,
             plaintext=plaintext,
             ca_file=ca_file,
         )
@@ -159,6 +160,12 @@ def connected(function: Callable[Concatenate[Session, P], None]) -> Callable[...
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return command
+
+
+def _given(ctx: typer.Context, name: str, own: T | None, before: T | None) -> T | None:
+    """What an option says after the command's name, else before it, else in the environment."""
+    source = ctx.get_parameter_source(name)
+    return own if source is not None and source.name == "COMMANDLINE" else before or own
 
 
 def read_text(path: Path) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from relman_client.cli.inputs import LimitOption, optional_enum_of
-from relman_client.cli.options import new_app
+from relman_client.cli.options import MAX_NUMBER, new_app
 from relman_client.cli.output import Columns, to_datetime, when, word
 from relman_client.cli.session import Session, connected, read_text
 from relman_client.cli.text import exact
@@ -69,8 +69,12 @@ def create(
     session: Session,
     deployment: DeploymentArgument,
     name: Annotated[str, typer.Argument(metavar="NAME", help="Unique in the deployment.")],
-    order: Annotated[int, typer.Option("--order", min=0, help="Its place; else after the last one.")] = 0,
-    timeout: Annotated[int, typer.Option("--timeout", min=0, metavar="SECONDS", help="How long it may run.")] = 0,
+    order: Annotated[
+        int, typer.Option("--order", min=0, max=MAX_NUMBER, help="Its place; else after the last one.")
+    ] = 0,
+    timeout: Annotated[
+        int, typer.Option("--timeout", min=0, max=MAX_NUMBER, metavar="SECONDS", help="How long it may run.")
+    ] = 0,
 ) -> None:
     """Add a stage to a deployment."""
     request = pb.CreateStageRequest(deployment=deployment, name=name, order=order, timeout_seconds=timeout)
@@ -83,9 +87,9 @@ def update(
     session: Session,
     stage: StageArgument,
     name: Annotated[str | None, typer.Option("--name", help="A new name.")] = None,
-    order: Annotated[int | None, typer.Option("--order", min=0, help="Its place.")] = None,
+    order: Annotated[int | None, typer.Option("--order", min=0, max=MAX_NUMBER, help="Its place.")] = None,
     timeout: Annotated[
-        int | None, typer.Option("--timeout", min=0, metavar="SECONDS", help="How long it may run.")
+        int | None, typer.Option("--timeout", min=0, max=MAX_NUMBER, metavar="SECONDS", help="How long it may run.")
     ] = None,
 ) -> None:
     """Change what is given."""

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from relman_client.cli.options import new_app
+from relman_client.cli.options import MAX_NUMBER, new_app
 from relman_client.cli.output import as_json, print_json_line, to_datetime, word
 from relman_client.cli.session import Session, connected
 from relman_client.cli.text import STYLES, coloured, has_colours, note, safe
@@ -24,7 +24,10 @@ def watch(
     session: Session,
     deployment: Annotated[str, typer.Argument(metavar="DEPLOYMENT", help="Id.")],
     after_revision: Annotated[
-        int | None, typer.Option("--after-revision", min=0, help="Also show what happened after this one; 0 shows all.")
+        int | None,
+        typer.Option(
+            "--after-revision", min=0, max=MAX_NUMBER, help="Also show what happened after this one; 0 shows all."
+        ),
     ] = None,
     keep_open: Annotated[bool, typer.Option("--keep-open", help="Go on after the deployment has ended.")] = False,
     exit_status: Annotated[

@@ -32,13 +32,15 @@ class _ApprovalStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Approv
     APPROVAL_STATUS_PENDING: _ApprovalStatus.ValueType  # 1
     """Waiting for a decision."""
     APPROVAL_STATUS_APPROVED: _ApprovalStatus.ValueType  # 2
-    """An approver said yes."""
+    """An approver said yes. It counts unless voided_at is set, also when the approver later leaves the team
+    or is deactivated.
+    """
     APPROVAL_STATUS_REJECTED: _ApprovalStatus.ValueType  # 3
     """An approver said no; the deployment is REJECTED."""
     APPROVAL_STATUS_CANCELLED: _ApprovalStatus.ValueType  # 4
     """Withdrawn, or its deployment was called off."""
     APPROVAL_STATUS_EXPIRED: _ApprovalStatus.ValueType  # 5
-    """Nobody decided before expires_at."""
+    """Nobody decided before expires_at. The deployment goes on waiting: CreateApproval asks again."""
 
 class ApprovalStatus(_ApprovalStatus, metaclass=_ApprovalStatusEnumTypeWrapper):
     """State of an approval."""
@@ -48,13 +50,15 @@ APPROVAL_STATUS_UNSPECIFIED: ApprovalStatus.ValueType  # 0
 APPROVAL_STATUS_PENDING: ApprovalStatus.ValueType  # 1
 """Waiting for a decision."""
 APPROVAL_STATUS_APPROVED: ApprovalStatus.ValueType  # 2
-"""An approver said yes."""
+"""An approver said yes. It counts unless voided_at is set, also when the approver later leaves the team
+or is deactivated.
+"""
 APPROVAL_STATUS_REJECTED: ApprovalStatus.ValueType  # 3
 """An approver said no; the deployment is REJECTED."""
 APPROVAL_STATUS_CANCELLED: ApprovalStatus.ValueType  # 4
 """Withdrawn, or its deployment was called off."""
 APPROVAL_STATUS_EXPIRED: ApprovalStatus.ValueType  # 5
-"""Nobody decided before expires_at."""
+"""Nobody decided before expires_at. The deployment goes on waiting: CreateApproval asks again."""
 Global___ApprovalStatus: _TypeAlias = ApprovalStatus  # noqa: Y015
 
 class _Decision:
@@ -83,7 +87,14 @@ Global___Decision: _TypeAlias = Decision  # noqa: Y015
 
 @_typing.final
 class Approval(_message.Message):
-    """A request that someone agrees to a deployment, and the answer."""
+    """A request that someone agrees to a deployment, and the answer.
+
+    A deployment into an environment that asks for approvals comes with as many open requests as it asks
+    for; people may ask for more. The gate opens when as many different people have approved as the
+    environment asks for, and one more for each request that was added. What was approved is a release,
+    an environment, a kind and labels: when one of them changes, the approval is voided and its request
+    is open again.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -116,7 +127,9 @@ class Approval(_message.Message):
     notes: _builtins.str
     """What was said with it; at most 1,000 characters."""
     deployment_revision: _builtins.int
-    """Revision of the deployment that was decided on; while PENDING, the one it was asked for."""
+    """Revision of the deployment that was decided on; while PENDING, the one it was asked for, which is a
+    later one after kind or labels have changed.
+    """
     etag: _builtins.str
     """Changes with every change of the approval."""
     @_builtins.property
@@ -125,7 +138,7 @@ class Approval(_message.Message):
 
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:
-        """When it becomes EXPIRED unless decided; unset means never."""
+        """When it becomes EXPIRED unless decided."""
 
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
@@ -173,7 +186,12 @@ Global___Approval: _TypeAlias = Approval  # noqa: Y015
 
 @_typing.final
 class CreateApprovalRequest(_message.Message):
-    """Request of CreateApproval."""
+    """Request of CreateApproval.
+
+    It takes the place of a request that expired, if there is one: of a request beyond those of the
+    environment that asked somebody by name only when it asks them, too. Else, and unless there are fewer
+    requests than the environment asks for, the deployment needs one more approval than before.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -185,7 +203,9 @@ class CreateApprovalRequest(_message.Message):
     deployment: _builtins.str
     """Id of the deployment; it must be PENDING or READY."""
     approver: _builtins.str
-    """Email, username or id of the user to ask, one of the environment's approvers. Unset: any of them."""
+    """Email, username or id of the user to ask, one of the environment's approvers who has not decided
+    yet; nobody else can then answer it. Unset: any of them.
+    """
     notes: _builtins.str
     """What to say with it; at most 1,000 characters."""
     request_id: _builtins.str
@@ -270,7 +290,7 @@ class ListApprovalsRequest(_message.Message):
     deployment: _builtins.str
     """Only those of this deployment, by id."""
     approver: _builtins.str
-    """Only those that this user is asked for or has decided: email, username or id."""
+    """Only those that ask this user by name, or that they have decided: email, username or id."""
     service: _builtins.str
     """Only those of deployments of this service, name or id."""
     environment: _builtins.str
@@ -360,7 +380,9 @@ class UpdateApprovalRequest(_message.Message):
     approval: _builtins.str
     """Id; it must be PENDING."""
     decision: Global___Decision.ValueType
-    """What the caller says, as one of the environment's approvers. Unset: only the notes change."""
+    """What the caller says, as one of the environment's approvers. Unset: only the notes change, which
+    also the one who asked may do.
+    """
     notes: _builtins.str
     """What to say with it; at most 1,000 characters."""
     etag: _builtins.str
@@ -408,7 +430,7 @@ class DeleteApprovalRequest(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     approval: _builtins.str
-    """Id; it must be PENDING."""
+    """Id; it must be PENDING or EXPIRED, and not have been asked again."""
     etag: _builtins.str
     """When given it must be the resource's etag, else ABORTED STALE_ETAG."""
     request_id: _builtins.str

@@ -68,7 +68,7 @@ class ApprovalServiceServicer:
     """
 
     def CreateApproval(self, request, context):
-        """Asks for one more approval of a deployment.
+        """Asks for one more approval of a deployment, or again for one that expired.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -89,14 +89,17 @@ class ApprovalServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateApproval(self, request, context):
-        """Decides an approval as the caller.
+        """Decides an approval as the caller, who may be any member of the environment's approver teams (an
+        admin when it has none), but not who created the deployment nor, unless the environment allows it,
+        the release. A user decides once on a deployment. A draft cannot be approved: it may still change.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteApproval(self, request, context):
-        """Withdraws an approval that was not decided; it stays readable as CANCELLED.
+        """Withdraws an approval that was not decided; it stays readable as CANCELLED. The one who asked may,
+        maintainers of the service and admins. What the server asks for cannot be withdrawn.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -35,15 +35,20 @@ class ApprovalServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ApprovalServiceAsyncStub: ...
     CreateApproval: _grpc.UnaryUnaryMultiCallable[_approval_pb2.CreateApprovalRequest, _approval_pb2.Approval]
-    """Asks for one more approval of a deployment."""
+    """Asks for one more approval of a deployment, or again for one that expired."""
     GetApproval: _grpc.UnaryUnaryMultiCallable[_approval_pb2.GetApprovalRequest, _approval_pb2.Approval]
     """Returns one approval."""
     ListApprovals: _grpc.UnaryUnaryMultiCallable[_approval_pb2.ListApprovalsRequest, _approval_pb2.ListApprovalsResponse]
     """Lists approvals."""
     UpdateApproval: _grpc.UnaryUnaryMultiCallable[_approval_pb2.UpdateApprovalRequest, _approval_pb2.Approval]
-    """Decides an approval as the caller."""
+    """Decides an approval as the caller, who may be any member of the environment's approver teams (an
+    admin when it has none), but not who created the deployment nor, unless the environment allows it,
+    the release. A user decides once on a deployment. A draft cannot be approved: it may still change.
+    """
     DeleteApproval: _grpc.UnaryUnaryMultiCallable[_approval_pb2.DeleteApprovalRequest, _empty_pb2.Empty]
-    """Withdraws an approval that was not decided; it stays readable as CANCELLED."""
+    """Withdraws an approval that was not decided; it stays readable as CANCELLED. The one who asked may,
+    maintainers of the service and admins. What the server asks for cannot be withdrawn.
+    """
 
 @_typing.type_check_only
 class ApprovalServiceAsyncStub(ApprovalServiceStub):
@@ -51,15 +56,20 @@ class ApprovalServiceAsyncStub(ApprovalServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateApproval: _aio.UnaryUnaryMultiCallable[_approval_pb2.CreateApprovalRequest, _approval_pb2.Approval]  # type: ignore[assignment]
-    """Asks for one more approval of a deployment."""
+    """Asks for one more approval of a deployment, or again for one that expired."""
     GetApproval: _aio.UnaryUnaryMultiCallable[_approval_pb2.GetApprovalRequest, _approval_pb2.Approval]  # type: ignore[assignment]
     """Returns one approval."""
     ListApprovals: _aio.UnaryUnaryMultiCallable[_approval_pb2.ListApprovalsRequest, _approval_pb2.ListApprovalsResponse]  # type: ignore[assignment]
     """Lists approvals."""
     UpdateApproval: _aio.UnaryUnaryMultiCallable[_approval_pb2.UpdateApprovalRequest, _approval_pb2.Approval]  # type: ignore[assignment]
-    """Decides an approval as the caller."""
+    """Decides an approval as the caller, who may be any member of the environment's approver teams (an
+    admin when it has none), but not who created the deployment nor, unless the environment allows it,
+    the release. A user decides once on a deployment. A draft cannot be approved: it may still change.
+    """
     DeleteApproval: _aio.UnaryUnaryMultiCallable[_approval_pb2.DeleteApprovalRequest, _empty_pb2.Empty]  # type: ignore[assignment]
-    """Withdraws an approval that was not decided; it stays readable as CANCELLED."""
+    """Withdraws an approval that was not decided; it stays readable as CANCELLED. The one who asked may,
+    maintainers of the service and admins. What the server asks for cannot be withdrawn.
+    """
 
 class ApprovalServiceServicer(metaclass=_abc_1.ABCMeta):
     """Approvals: who agreed to a deployment."""
@@ -70,7 +80,7 @@ class ApprovalServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _approval_pb2.CreateApprovalRequest,
         context: _ServicerContext,
     ) -> _abc.Awaitable[_approval_pb2.Approval]:
-        """Asks for one more approval of a deployment."""
+        """Asks for one more approval of a deployment, or again for one that expired."""
 
     @_abc_1.abstractmethod
     def GetApproval(
@@ -94,7 +104,10 @@ class ApprovalServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _approval_pb2.UpdateApprovalRequest,
         context: _ServicerContext,
     ) -> _abc.Awaitable[_approval_pb2.Approval]:
-        """Decides an approval as the caller."""
+        """Decides an approval as the caller, who may be any member of the environment's approver teams (an
+        admin when it has none), but not who created the deployment nor, unless the environment allows it,
+        the release. A user decides once on a deployment. A draft cannot be approved: it may still change.
+        """
 
     @_abc_1.abstractmethod
     def DeleteApproval(
@@ -102,6 +115,8 @@ class ApprovalServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _approval_pb2.DeleteApprovalRequest,
         context: _ServicerContext,
     ) -> _abc.Awaitable[_empty_pb2.Empty]:
-        """Withdraws an approval that was not decided; it stays readable as CANCELLED."""
+        """Withdraws an approval that was not decided; it stays readable as CANCELLED. The one who asked may,
+        maintainers of the service and admins. What the server asks for cannot be withdrawn.
+        """
 
 def add_ApprovalServiceServicer_to_server(servicer: ApprovalServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

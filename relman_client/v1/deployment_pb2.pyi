@@ -396,7 +396,9 @@ class Deployment(_message.Message):
     remediates: _builtins.str
     """UUID of the deployment that this HOTFIX repairs; empty otherwise."""
     failure_reason: _builtins.str
-    """Why it failed, was cancelled or was rejected; at most 1,000 characters."""
+    """Why it failed, was cancelled or was rejected; at most 1,000 characters. STAGE_TIMEOUT when a stage
+    took longer than it may, LOST when the lease of its pipeline ran out.
+    """
     production_impacted: _builtins.bool
     """Whether users felt the failure. Counts in the change failure rate."""
     revision: _builtins.int
@@ -507,7 +509,10 @@ class DeploymentEvent(_message.Message):
     actor_id: _builtins.str
     """UUID of the user who caused it; empty when the server did."""
     cursor: _builtins.str
-    """Where a watch resumes after this event. Opaque in WatchDeployments."""
+    """Where a watch resumes after this event: in WatchDeployment the revision to give as after_revision,
+    in WatchDeployments opaque. A snapshot's is where its watch began: the events from there to the
+    snapshot's revision still come.
+    """
     message: _builtins.str
     """A sentence for a person."""
     @_builtins.property
@@ -1031,7 +1036,9 @@ class StartDeploymentRequest(_message.Message):
     deployment: _builtins.str
     """Id."""
     takeover: _builtins.bool
-    """Take over the lease of a deployment that is in progress."""
+    """When the deployment is in progress already, take it over: the lease of whoever had it is worth
+    nothing from then on. When it waits, it is started.
+    """
     etag: _builtins.str
     """When given it must be the resource's etag, else ABORTED STALE_ETAG."""
     request_id: _builtins.str
@@ -1040,11 +1047,13 @@ class StartDeploymentRequest(_message.Message):
     """
     @_builtins.property
     def lease_ttl(self) -> _duration_pb2.Duration:
-        """How long the lease lasts without a heartbeat: 5 s to 1 h. Unset: no lease."""
+        """How long the lease lasts without a heartbeat: 5 s to 1 h. Unset: no lease, or with takeover 60 s."""
 
     @_builtins.property
     def override(self) -> Global___GateOverride:
-        """Gates to pass in spite of being closed; needs deployments.override."""
+        """Gates to pass in spite of being closed. For maintainers of the service's team, its owner and admins;
+        a token must carry deployments.override.
+        """
 
     def __init__(
         self,

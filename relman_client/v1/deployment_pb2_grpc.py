@@ -184,14 +184,15 @@ class DeploymentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def StartDeployment(self, request, context):
-        """Starts a deployment when every gate is open, deciding again in the same transaction.
+        """Starts a deployment when every gate is open, deciding again in the same transaction; or takes over
+        the lease of one that is in progress.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def HeartbeatDeployment(self, request, context):
-        """Renews a lease.
+        """Renews a lease: it lasts for its lease_ttl from now on. Send it three times in that time.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -219,14 +220,15 @@ class DeploymentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ApproveDeployment(self, request, context):
-        """Approves a deployment as the caller.
+        """Approves a deployment as the caller: answers the request that names the caller, else the oldest one that
+        any approver may answer. Who may: see UpdateApproval.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RejectDeployment(self, request, context):
-        """Rejects a deployment as the caller.
+        """Rejects a deployment as the caller, which ends it; answers a request as ApproveDeployment does.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

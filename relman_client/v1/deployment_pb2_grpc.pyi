@@ -51,9 +51,11 @@ class DeploymentServiceStub:
     CheckDeployment: _grpc.UnaryUnaryMultiCallable[_deployment_pb2.CheckDeploymentRequest, _deployment_pb2.DeploymentCheck]
     """Decides whether a deployment may start now, as StartDeployment would, and names every closed gate."""
     StartDeployment: _grpc.UnaryUnaryMultiCallable[_deployment_pb2.StartDeploymentRequest, _deployment_pb2.StartDeploymentResponse]
-    """Starts a deployment when every gate is open, deciding again in the same transaction."""
+    """Starts a deployment when every gate is open, deciding again in the same transaction; or takes over
+    the lease of one that is in progress.
+    """
     HeartbeatDeployment: _grpc.UnaryUnaryMultiCallable[_deployment_pb2.HeartbeatDeploymentRequest, _lease_pb2.Lease]
-    """Renews a lease."""
+    """Renews a lease: it lasts for its lease_ttl from now on. Send it three times in that time."""
     CompleteDeployment: _grpc.UnaryUnaryMultiCallable[_deployment_pb2.CompleteDeploymentRequest, _deployment_pb2.Deployment]
     """Ends a deployment."""
     CancelDeployment: _grpc.UnaryUnaryMultiCallable[_deployment_pb2.CancelDeploymentRequest, _deployment_pb2.Deployment]
@@ -61,9 +63,11 @@ class DeploymentServiceStub:
     RetryDeployment: _grpc.UnaryUnaryMultiCallable[_deployment_pb2.RetryDeploymentRequest, _deployment_pb2.Deployment]
     """Makes a new deployment of the same release, environment and stages."""
     ApproveDeployment: _grpc.UnaryUnaryMultiCallable[_deployment_pb2.ApproveDeploymentRequest, _deployment_pb2.Deployment]
-    """Approves a deployment as the caller."""
+    """Approves a deployment as the caller: answers the request that names the caller, else the oldest one that
+    any approver may answer. Who may: see UpdateApproval.
+    """
     RejectDeployment: _grpc.UnaryUnaryMultiCallable[_deployment_pb2.RejectDeploymentRequest, _deployment_pb2.Deployment]
-    """Rejects a deployment as the caller."""
+    """Rejects a deployment as the caller, which ends it; answers a request as ApproveDeployment does."""
     RollbackDeployment: _grpc.UnaryUnaryMultiCallable[_deployment_pb2.RollbackDeploymentRequest, _rollback_pb2.Rollback]
     """Undoes a deployment by deploying the release that ran before."""
     ListDeploymentEvents: _grpc.UnaryUnaryMultiCallable[_deployment_pb2.ListDeploymentEventsRequest, _deployment_pb2.ListDeploymentEventsResponse]
@@ -93,9 +97,11 @@ class DeploymentServiceAsyncStub(DeploymentServiceStub):
     CheckDeployment: _aio.UnaryUnaryMultiCallable[_deployment_pb2.CheckDeploymentRequest, _deployment_pb2.DeploymentCheck]  # type: ignore[assignment]
     """Decides whether a deployment may start now, as StartDeployment would, and names every closed gate."""
     StartDeployment: _aio.UnaryUnaryMultiCallable[_deployment_pb2.StartDeploymentRequest, _deployment_pb2.StartDeploymentResponse]  # type: ignore[assignment]
-    """Starts a deployment when every gate is open, deciding again in the same transaction."""
+    """Starts a deployment when every gate is open, deciding again in the same transaction; or takes over
+    the lease of one that is in progress.
+    """
     HeartbeatDeployment: _aio.UnaryUnaryMultiCallable[_deployment_pb2.HeartbeatDeploymentRequest, _lease_pb2.Lease]  # type: ignore[assignment]
-    """Renews a lease."""
+    """Renews a lease: it lasts for its lease_ttl from now on. Send it three times in that time."""
     CompleteDeployment: _aio.UnaryUnaryMultiCallable[_deployment_pb2.CompleteDeploymentRequest, _deployment_pb2.Deployment]  # type: ignore[assignment]
     """Ends a deployment."""
     CancelDeployment: _aio.UnaryUnaryMultiCallable[_deployment_pb2.CancelDeploymentRequest, _deployment_pb2.Deployment]  # type: ignore[assignment]
@@ -103,9 +109,11 @@ class DeploymentServiceAsyncStub(DeploymentServiceStub):
     RetryDeployment: _aio.UnaryUnaryMultiCallable[_deployment_pb2.RetryDeploymentRequest, _deployment_pb2.Deployment]  # type: ignore[assignment]
     """Makes a new deployment of the same release, environment and stages."""
     ApproveDeployment: _aio.UnaryUnaryMultiCallable[_deployment_pb2.ApproveDeploymentRequest, _deployment_pb2.Deployment]  # type: ignore[assignment]
-    """Approves a deployment as the caller."""
+    """Approves a deployment as the caller: answers the request that names the caller, else the oldest one that
+    any approver may answer. Who may: see UpdateApproval.
+    """
     RejectDeployment: _aio.UnaryUnaryMultiCallable[_deployment_pb2.RejectDeploymentRequest, _deployment_pb2.Deployment]  # type: ignore[assignment]
-    """Rejects a deployment as the caller."""
+    """Rejects a deployment as the caller, which ends it; answers a request as ApproveDeployment does."""
     RollbackDeployment: _aio.UnaryUnaryMultiCallable[_deployment_pb2.RollbackDeploymentRequest, _rollback_pb2.Rollback]  # type: ignore[assignment]
     """Undoes a deployment by deploying the release that ran before."""
     ListDeploymentEvents: _aio.UnaryUnaryMultiCallable[_deployment_pb2.ListDeploymentEventsRequest, _deployment_pb2.ListDeploymentEventsResponse]  # type: ignore[assignment]
@@ -180,7 +188,9 @@ class DeploymentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _deployment_pb2.StartDeploymentRequest,
         context: _ServicerContext,
     ) -> _abc.Awaitable[_deployment_pb2.StartDeploymentResponse]:
-        """Starts a deployment when every gate is open, deciding again in the same transaction."""
+        """Starts a deployment when every gate is open, deciding again in the same transaction; or takes over
+        the lease of one that is in progress.
+        """
 
     @_abc_1.abstractmethod
     def HeartbeatDeployment(
@@ -188,7 +198,7 @@ class DeploymentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _deployment_pb2.HeartbeatDeploymentRequest,
         context: _ServicerContext,
     ) -> _abc.Awaitable[_lease_pb2.Lease]:
-        """Renews a lease."""
+        """Renews a lease: it lasts for its lease_ttl from now on. Send it three times in that time."""
 
     @_abc_1.abstractmethod
     def CompleteDeployment(
@@ -220,7 +230,9 @@ class DeploymentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _deployment_pb2.ApproveDeploymentRequest,
         context: _ServicerContext,
     ) -> _abc.Awaitable[_deployment_pb2.Deployment]:
-        """Approves a deployment as the caller."""
+        """Approves a deployment as the caller: answers the request that names the caller, else the oldest one that
+        any approver may answer. Who may: see UpdateApproval.
+        """
 
     @_abc_1.abstractmethod
     def RejectDeployment(
@@ -228,7 +240,7 @@ class DeploymentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _deployment_pb2.RejectDeploymentRequest,
         context: _ServicerContext,
     ) -> _abc.Awaitable[_deployment_pb2.Deployment]:
-        """Rejects a deployment as the caller."""
+        """Rejects a deployment as the caller, which ends it; answers a request as ApproveDeployment does."""
 
     @_abc_1.abstractmethod
     def RollbackDeployment(

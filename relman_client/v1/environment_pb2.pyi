@@ -132,7 +132,7 @@ class Environment(_message.Message):
     required_approvals: _builtins.int
     """How many different people must approve a deployment: 0 to 20."""
     allow_self_approval: _builtins.bool
-    """Whether the author of a release may approve its deployment."""
+    """Whether the author of a release may approve its deployment; the author of the deployment never may."""
     etag: _builtins.str
     """Changes with every change of the environment."""
     rollbacks_need_approval: _builtins.bool
@@ -221,7 +221,7 @@ class CreateEnvironmentRequest(_message.Message):
     required_approvals: _builtins.int
     """How many different people must approve a deployment: 0 to 20."""
     allow_self_approval: _builtins.bool
-    """Whether the author of a release may approve its deployment."""
+    """Whether the author of a release may approve its deployment; the author of the deployment never may."""
     rollbacks_need_approval: _builtins.bool
     """Whether rollbacks need approvals here, too."""
     request_id: _builtins.str
@@ -427,7 +427,7 @@ class UpdateEnvironmentRequest(_message.Message):
     required_approvals: _builtins.int
     """How many different people must approve a deployment: 0 to 20."""
     allow_self_approval: _builtins.bool
-    """Whether the author of a release may approve its deployment."""
+    """Whether the author of a release may approve its deployment; the author of the deployment never may."""
     rollbacks_need_approval: _builtins.bool
     """Whether rollbacks need approvals here, too."""
     etag: _builtins.str

@@ -19,7 +19,9 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Lease(_message.Message):
-    """The right to drive a deployment, held by one pipeline at a time."""
+    """The right to drive a deployment, held by one pipeline at a time. Calls that name one are refused with
+    ABORTED WRITER_FENCED once someone else took the deployment over; calls that name none are not fenced.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -32,7 +34,9 @@ class Lease(_message.Message):
     """Rises with every holder; calls with an older one are refused."""
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:
-        """When it runs out unless renewed by a heartbeat."""
+        """When it runs out unless renewed by a heartbeat: the deployment is then FAILED, with LOST as its
+        failure_reason.
+        """
 
     def __init__(
         self,

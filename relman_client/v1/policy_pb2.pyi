@@ -67,7 +67,9 @@ Global___DayOfWeek: _TypeAlias = DayOfWeek  # noqa: Y015
 
 @_typing.final
 class WeeklyWindow(_message.Message):
-    """A freeze that comes back every week."""
+    """A freeze that comes back every week, in wall time of its zone. When clocks jump over its start, it begins at the jump;
+    when they go back, it lasts until they show its end for the last time.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -135,7 +137,9 @@ Global___OneTimeWindow: _TypeAlias = OneTimeWindow  # noqa: Y015
 
 @_typing.final
 class DeployPolicy(_message.Message):
-    """When nothing may be deployed. While one of its windows is open, the gate FREEZE is closed."""
+    """When nothing may be deployed. While one of its windows is open, the gate FREEZE is closed. What it names cannot be
+    deleted: it would hold for all then.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -281,7 +285,7 @@ class GetDeployPolicyRequest(_message.Message):
 
     DEPLOY_POLICY_FIELD_NUMBER: _builtins.int
     deploy_policy: _builtins.str
-    """Id."""
+    """Name or id."""
     def __init__(
         self,
         *,
@@ -419,7 +423,7 @@ class UpdateDeployPolicyRequest(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     deploy_policy: _builtins.str
-    """Id."""
+    """Name or id."""
     name: _builtins.str
     """Name, unique."""
     description: _builtins.str
@@ -496,7 +500,7 @@ class DeleteDeployPolicyRequest(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     deploy_policy: _builtins.str
-    """Id."""
+    """Name or id."""
     etag: _builtins.str
     """When given it must be the resource's etag, else ABORTED STALE_ETAG."""
     request_id: _builtins.str

@@ -905,7 +905,9 @@ class GetReleaseHistoryResponse(_message.Message):
     ENTRIES_FIELD_NUMBER: _builtins.int
     TRUNCATED_FIELD_NUMBER: _builtins.int
     truncated: _builtins.bool
-    """Whether the chain goes on beyond max_depth."""
+    """Whether the chain goes on, with the previous release of the last entry: beyond max_depth, or because the releases
+    here fill an answer.
+    """
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReleaseHistoryEntry]:
         """The chain by previous_release_id, newest first."""

@@ -197,7 +197,9 @@ class PipelineStage(_message.Message):
 
     @_builtins.property
     def earlier_attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___StageAttempt]:
-        """The attempts before this one, oldest first."""
+        """The attempts before this one, oldest first; at most 49. Empty in events, where each attempt has
+        events of its own.
+        """
 
     def __init__(
         self,

@@ -87,7 +87,7 @@ class StageServiceServicer:
     """
 
     def CreateStage(self, request, context):
-        """Adds a stage to a deployment.
+        """Adds a stage to a deployment that has not ended; a deployment has at most 100.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -143,7 +143,8 @@ class StageServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RetryStage(self, request, context):
-        """Makes a new attempt of a stage that ended without success; the old one stays readable.
+        """Makes a new attempt of a stage that ended without success; the old one stays readable. A stage
+        has at most 50 attempts.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -34,7 +34,7 @@ class StageServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> StageServiceAsyncStub: ...
     CreateStage: _grpc.UnaryUnaryMultiCallable[_stage_pb2.CreateStageRequest, _stage_pb2.PipelineStage]
-    """Adds a stage to a deployment."""
+    """Adds a stage to a deployment that has not ended; a deployment has at most 100."""
     GetStage: _grpc.UnaryUnaryMultiCallable[_stage_pb2.GetStageRequest, _stage_pb2.PipelineStage]
     """Returns one stage, with its earlier attempts."""
     ListStages: _grpc.UnaryUnaryMultiCallable[_stage_pb2.ListStagesRequest, _stage_pb2.ListStagesResponse]
@@ -50,7 +50,9 @@ class StageServiceStub:
     SkipStage: _grpc.UnaryUnaryMultiCallable[_stage_pb2.SkipStageRequest, _stage_pb2.PipelineStage]
     """Leaves a stage out."""
     RetryStage: _grpc.UnaryUnaryMultiCallable[_stage_pb2.RetryStageRequest, _stage_pb2.PipelineStage]
-    """Makes a new attempt of a stage that ended without success; the old one stays readable."""
+    """Makes a new attempt of a stage that ended without success; the old one stays readable. A stage
+    has at most 50 attempts.
+    """
 
 @_typing.type_check_only
 class StageServiceAsyncStub(StageServiceStub):
@@ -58,7 +60,7 @@ class StageServiceAsyncStub(StageServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateStage: _aio.UnaryUnaryMultiCallable[_stage_pb2.CreateStageRequest, _stage_pb2.PipelineStage]  # type: ignore[assignment]
-    """Adds a stage to a deployment."""
+    """Adds a stage to a deployment that has not ended; a deployment has at most 100."""
     GetStage: _aio.UnaryUnaryMultiCallable[_stage_pb2.GetStageRequest, _stage_pb2.PipelineStage]  # type: ignore[assignment]
     """Returns one stage, with its earlier attempts."""
     ListStages: _aio.UnaryUnaryMultiCallable[_stage_pb2.ListStagesRequest, _stage_pb2.ListStagesResponse]  # type: ignore[assignment]
@@ -74,7 +76,9 @@ class StageServiceAsyncStub(StageServiceStub):
     SkipStage: _aio.UnaryUnaryMultiCallable[_stage_pb2.SkipStageRequest, _stage_pb2.PipelineStage]  # type: ignore[assignment]
     """Leaves a stage out."""
     RetryStage: _aio.UnaryUnaryMultiCallable[_stage_pb2.RetryStageRequest, _stage_pb2.PipelineStage]  # type: ignore[assignment]
-    """Makes a new attempt of a stage that ended without success; the old one stays readable."""
+    """Makes a new attempt of a stage that ended without success; the old one stays readable. A stage
+    has at most 50 attempts.
+    """
 
 class StageServiceServicer(metaclass=_abc_1.ABCMeta):
     """Stages: the steps of a deployment's pipeline."""
@@ -85,7 +89,7 @@ class StageServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _stage_pb2.CreateStageRequest,
         context: _ServicerContext,
     ) -> _abc.Awaitable[_stage_pb2.PipelineStage]:
-        """Adds a stage to a deployment."""
+        """Adds a stage to a deployment that has not ended; a deployment has at most 100."""
 
     @_abc_1.abstractmethod
     def GetStage(
@@ -149,6 +153,8 @@ class StageServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _stage_pb2.RetryStageRequest,
         context: _ServicerContext,
     ) -> _abc.Awaitable[_stage_pb2.PipelineStage]:
-        """Makes a new attempt of a stage that ended without success; the old one stays readable."""
+        """Makes a new attempt of a stage that ended without success; the old one stays readable. A stage
+        has at most 50 attempts.
+        """
 
 def add_StageServiceServicer_to_server(servicer: StageServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -34,16 +34,20 @@ class Authentication:
     signer: Signer
     registration_open: bool
 
-    def register(self, tx: Transaction, new: Registration) -> Record:
-        """Create a user for whoever asks.
-
-        Raises PermissionDenied REGISTRATION_CLOSED, and AlreadyExists when the email or the username is taken.
-        """
+    def require_open_registration(self) -> None:
+        """Raise PermissionDenied REGISTRATION_CLOSED unless anyone may register."""
         if not self.registration_open:
             raise PermissionDenied(
                 "This server does not accept registrations; ask an admin for a user.", reason="REGISTRATION_CLOSED"
             )
-        return users.register(tx, new)
+
+    def register(self, tx: Transaction, new: Registration, password_hash: str) -> Record:
+        """Create a user for whoever asks.
+
+        Raises PermissionDenied REGISTRATION_CLOSED, and AlreadyExists when the email or the username is taken.
+        """
+        self.require_open_registration()
+        return users.register(tx, new, password_hash)
 
     def log_in(self, tx: Transaction, attempt: Login, found: Record) -> Tokens:
         """Open a session for a user whose password `check_password` found right."""
@@ -147,14 +151,18 @@ class ReusedRefreshToken(Unauthenticated):
         self.user_id = session.user_id
 
 
-def check_password(tx: Reading, attempt: Login) -> Record:
-    """Return the user that a login and a password are of; as slow for an unknown login as for a known one.
+def find_login(tx: Reading, attempt: Login) -> Record | None:
+    """Return who may be meant by a login; None when nobody is."""
+    return user_store.find_login(tx, attempt.login)
 
-    Outside the transaction that opens the session: hashing takes 50 ms, and SQLite has one writer.
+
+def check_password(found: Record | None, attempt: Login) -> Record:
+    """Return the user that was found for a login, as slow as for one that was not.
+
+    Outside of transactions, and of their threads: it takes 50 ms and 64 MiB.
 
     Raises Unauthenticated WRONG_CREDENTIALS, whatever of the two is wrong.
     """
-    found = user_store.find_login(tx, attempt.login)
     usable = found is not None and found.is_active
     right = verify_password(attempt.password, found.password_hash if found and usable else None)
     if found is None or not right:

@@ -8,23 +8,36 @@ from relman_server.auth import convert, logic
 from relman_server.kernel.db import Database
 from relman_server.kernel.rpc.chain import Context
 from relman_server.kernel.rpc.writing import empty
+from relman_server.kernel.workers import Workers
 from relman_server.users.convert import user
+from relman_server.users.passwords import hash_password
 
 
 class AuthService(auth_pb2_grpc.AuthServiceServicer):
-    """Authentication: who the caller is."""
+    """Authentication: who the caller is.
 
-    def __init__(self, db: Database, authentication: logic.Authentication) -> None:
+    Args:
+        db: Where users and sessions are kept.
+        authentication: The rules.
+        hashers: Threads of their own for what anyone may ask for and takes long: many wrong passwords at once must
+            not keep everyone else from the database.
+    """
+
+    def __init__(self, db: Database, authentication: logic.Authentication, hashers: Workers) -> None:
         self._db = db
         self._authentication = authentication
+        self._hashers = hashers
 
     async def Register(self, request: pb.RegisterRequest, context: Context) -> user_pb2.User:
         new = convert.registration(request)
-        return await self._db.write(self._authentication.register, new, into=user)
+        self._authentication.require_open_registration()
+        password_hash = await self._hashers.run(lambda: hash_password(new.password))
+        return await self._db.write(self._authentication.register, new, password_hash, into=user)
 
     async def Login(self, request: pb.LoginRequest, context: Context) -> pb.Token:
         attempt = convert.login(request)
-        found = await self._db.read(logic.check_password, attempt)
+        candidate = await self._db.read(logic.find_login, attempt)
+        found = await self._hashers.run(lambda: logic.check_password(candidate, attempt))
         return await self._db.write(self._authentication.log_in, attempt, found, into=convert.token)
 
     async def RefreshToken(self, request: pb.RefreshTokenRequest, context: Context) -> pb.Token:

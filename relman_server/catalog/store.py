@@ -1,5 +1,6 @@
 """Queries of services."""
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +12,7 @@ from relman_server.kernel.db.transaction import Reading, Record, Transaction
 from relman_server.kernel.errors import NotFound
 from relman_server.kernel.ids import parse_id
 from relman_server.kernel.paging import Listed, Ordering, paginate
-from relman_server.kernel.sql import contains
+from relman_server.kernel.sql import contains, ids_of
 from relman_server.teams import store as teams
 from relman_server.teams.model import Team
 
@@ -48,6 +49,14 @@ def service_and_role(tx: Reading, reference: str) -> Record:
     if found is None:
         raise NotFound("service", reference)
     return found
+
+
+def service_ids(tx: Transaction, references: Sequence[str]) -> list[UUID]:
+    """Return the ids of services in the order given, each once; they stay until the end of the transaction.
+
+    Raises NotFound with every reference that names none.
+    """
+    return ids_of(tx, Service, references, "service")
 
 
 def lock_service(tx: Transaction, reference: str) -> Record:

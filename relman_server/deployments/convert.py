@@ -5,13 +5,14 @@ from types import SimpleNamespace
 from typing import Any
 
 from relman_client.v1 import deployment_pb2 as pb
-from relman_client.v1 import release_pb2, stage_pb2
+from relman_client.v1 import lease_pb2, release_pb2, stage_pb2
 from relman_server.deployments.gates import Blocker
 from relman_server.deployments.inputs import (
     Cancellation,
     Completion,
     DeploymentChange,
     GetDeployment,
+    Heartbeat,
     ListDeployments,
     ListEvents,
     ListStages,
@@ -25,8 +26,10 @@ from relman_server.deployments.inputs import (
     StageSkip,
     StageStep,
     Start,
+    Verdict,
     Watch,
 )
+from relman_server.deployments.model import Lease
 from relman_server.kernel.db.transaction import Record
 from relman_server.kernel.rpc.reading import change_reader, reader
 from relman_server.kernel.rpc.writing import page_writer, writer
@@ -39,8 +42,11 @@ list_deployments = reader(pb.ListDeploymentsRequest, ListDeployments)
 deployment_change = change_reader(pb.UpdateDeploymentRequest, DeploymentChange)
 question = reader(pb.CheckDeploymentRequest, Question)
 start = reader(pb.StartDeploymentRequest, Start)
+heartbeat_of = reader(pb.HeartbeatDeploymentRequest, Heartbeat)
 completion = reader(pb.CompleteDeploymentRequest, Completion)
 cancellation = reader(pb.CancelDeploymentRequest, Cancellation)
+approval = reader(pb.ApproveDeploymentRequest, Verdict)
+rejection = reader(pb.RejectDeploymentRequest, Verdict)
 list_events = reader(pb.ListDeploymentEventsRequest, ListEvents)
 watch = reader(pb.WatchDeploymentRequest, Watch)
 
@@ -77,9 +83,13 @@ def check(blockers: Sequence[Blocker]) -> pb.DeploymentCheck:
     return pb.DeploymentCheck(allowed=not blockers, blockers=[_blocker(blocker) for blocker in blockers])
 
 
-def started(row: Record) -> pb.StartDeploymentResponse:
-    """Write a deployment that was started."""
-    return pb.StartDeploymentResponse(deployment=deployment(row))
+lease = writer(lease_pb2.Lease)
+
+
+def started(found: tuple[Record, Lease | None]) -> pb.StartDeploymentResponse:
+    """Write a deployment that was started, and the lease that was given out."""
+    row, held = found
+    return pb.StartDeploymentResponse(deployment=deployment(row), lease=lease(held) if held else None)
 
 
 def _as_it_was(snapshot: dict[str, Any], message: type) -> SimpleNamespace:  # JSON of a row

@@ -1,22 +1,26 @@
 """How deployments come to be: created, promoted, tried again."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from relman_server.approvals import requests
 from relman_server.catalog import logic as catalog
 from relman_server.deployments import gates, queue, store
+from relman_server.deployments.ending import cancel
 from relman_server.deployments.facts import facts_of, lock_facts
 from relman_server.deployments.history import record
 from relman_server.deployments.inputs import NewDeployment, Promotion, StageSpec
-from relman_server.deployments.logic import cancel, lock, ordinary_kind, wrong
+from relman_server.deployments.logic import lock, wrong
 from relman_server.deployments.model import Deployment, DeploymentKind, DeploymentStatus, EventType, Stage, StageStatus
 from relman_server.deployments.stage_store import stages_of
 from relman_server.environments import store as environments
 from relman_server.kernel.db.transaction import Reading, Record, Transaction
 from relman_server.kernel.errors import Aborted, InvalidInput, Violation, wrong_state
 from relman_server.releases import store as release_store
+from relman_server.releases.model import ReleaseStatus
 
 
 def create_deployment(tx: Transaction, new: NewDeployment) -> Record:
@@ -86,6 +90,8 @@ def retry_deployment(tx: Transaction, reference: str) -> Record:
     Raises NotFound, PermissionDenied, and FailedPrecondition for one that is not FAILED or CANCELLED.
     """
     _, old = lock(tx, reference, with_queue=True)
+    if old.kind == DeploymentKind.ROLLBACK:
+        raise wrong(old, "A rollback is not tried again: roll the deployment back that it was of once more.")
     if old.status not in {DeploymentStatus.FAILED, DeploymentStatus.CANCELLED}:
         raise wrong(old, f"Only a failed or cancelled deployment may be tried again; this one is {old.status}.")
     return _create(
@@ -101,6 +107,29 @@ def retry_deployment(tx: Transaction, reference: str) -> Record:
     )
 
 
+def roll_back(tx: Transaction, undone: Deployment, release_id: UUID, example: UUID, rollback_id: UUID) -> Record:
+    """Record the deployment of an earlier release that undoes another one, in front of its queue.
+
+    Args:
+        tx: The transaction.
+        undone: What is undone; locked with its queue.
+        release_id: The release to go back to.
+        example: A deployment by which that release got there before: its stages are those of the new one.
+        rollback_id: What the deployment belongs to.
+    """
+    made = _create(
+        tx,
+        "deployment.create",
+        lock_facts(tx, str(release_id), str(undone.environment_id)),
+        kind=DeploymentKind.ROLLBACK,
+        labels=dict(undone.labels),
+        stages=[StageSpec(name=row.name, timeout_seconds=row.timeout_seconds) for row in stages_of(tx, example)],
+        rollback_id=rollback_id,
+    )
+    queue.overtaken(tx, undone, by=made.id)
+    return made
+
+
 def _create(
     tx: Transaction,
     action: str,
@@ -111,15 +140,14 @@ def _create(
     supersede: bool = False,
     **columns: Any,  # columns of Deployment
 ) -> Record:
-    defaults: dict[str, Any] = {"remediates": None, "hotfix_reason": "", "retry_of": None}
+    defaults: dict[str, Any] = {"remediates": None, "hotfix_reason": "", "retry_of": None, "rollback_id": None}
+    _require_deployable(facts)
     deployment = Deployment(
         release_id=facts.release_id,
         service_id=facts.service_id,
         environment_id=facts.environment_id,
         status=DeploymentStatus.PENDING,
-        kind=kind
-        if kind is DeploymentKind.HOTFIX
-        else ordinary_kind(tx, facts.service_id, facts.environment_id, facts.release_id),
+        kind=kind or facts.ordinary_kind,
         outcome=None,
         failure_reason="",
         production_impacted=False,
@@ -128,8 +156,8 @@ def _create(
         deployed_by=None,
         deployed_at=None,
         completed_at=None,
-        rollback_id=None,
         rolled_back_by=None,
+        look_again_at=None,
         created_by=tx.caller.user_id,
         created_at=_place_in_queue(tx, facts.service_id),
         **defaults | columns,
@@ -139,11 +167,20 @@ def _create(
     tx.add_all([new_stage(deployment.id, spec, order) for order, spec in enumerate(stages, start=1)])
     if supersede:
         _supersede(tx, deployment, facts.release_name)
-    blockers = gates.evaluate(facts_of(tx, [deployment.id])[deployment.id], tx.now)
-    queue.decide(deployment, blockers)
+    facts = facts_of(tx, [deployment.id])[deployment.id]
+    blockers, _ = queue.decide(deployment, facts, tx.now)
     created = record(tx, deployment, EventType.CREATED, queue.sentence(blockers))
+    requests.ask_for_required(tx, replace(facts.approvals.subject, revision=deployment.revision))
     tx.audit(action, deployment, stages=[spec.name for spec in stages])
     return created
+
+
+def _require_deployable(facts: gates.Facts) -> None:
+    """Refuse what will not be let go by waiting: a draft may be published, but someone held or gave this one up."""
+    if facts.quarantined_at is not None or facts.release_status == ReleaseStatus.ABANDONED:
+        state = ReleaseStatus.ABANDONED if facts.quarantined_at is None else "QUARANTINED"
+        message = " ".join(blocker.message for blocker in gates.release(facts))
+        raise wrong_state(facts.release_name, state, message)
 
 
 def _place_in_queue(tx: Transaction, service_id: UUID) -> datetime:
@@ -170,12 +207,17 @@ def new_stage(deployment_id: UUID, spec: StageSpec, order: int) -> Stage:
         completed_at=None,
         output="",
         earlier_attempts=[],
+        due_at=None,
     )
 
 
 def _supersede(tx: Transaction, by: Deployment, release_name: str) -> None:
     older = store.waiting_deployments(
-        tx, *store.same_queue(by), Deployment.status == DeploymentStatus.PENDING, Deployment.id != by.id
+        tx,
+        *store.same_queue(by),
+        Deployment.status == DeploymentStatus.PENDING,
+        Deployment.kind != DeploymentKind.ROLLBACK,
+        Deployment.id != by.id,
     )
     for deployment in older:
         cancel(tx, deployment, f"Superseded by a deployment of {release_name}.")

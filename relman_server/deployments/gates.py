@@ -10,19 +10,24 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from relman_server.approvals.quorum import Quorum
 from relman_server.deployments.model import BlockerKind, DeploymentKind
+from relman_server.policies import windows
+from relman_server.policies.windows import ActivePolicy
 from relman_server.releases.model import ReleaseStatus
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What the decision depends on, read in one statement.
+    """What the decision depends on.
 
     Attributes:
         release_name: `service@version`, for people.
         quarantined_at: Since when the release is held; None when it is not.
+        freezes: The active deploy policies that hold for the service and the environment.
         locked_at: Since when the environment is locked; None when it is not.
         lock_expires_at: When the lock ends by itself; None means never.
+        running_release_id: The release of the service that runs in the environment; None when none does.
         in_front: The deployment at the head of the queue before this one, in progress or waiting; None when this one
             is next.
         kind: Why the deployment was made; None when it is not made yet.
@@ -30,6 +35,7 @@ class Facts:
         source_id: The environment before, which the environment promotes from; None when there is none.
         soaking_since: When the release first succeeded there; None when it has not, or was rolled back.
         soak_seconds: How long it must have been there.
+        approvals: How far the approvals are.
     """
 
     release_id: UUID
@@ -43,10 +49,12 @@ class Facts:
     environment_id: UUID
     environment_name: str
     environment_active: bool
+    freezes: Sequence[ActivePolicy]
     locked_at: datetime | None
     lock_reason: str
     lock_expires_at: datetime | None
     locked_by: str | None
+    running_release_id: UUID | None
     in_front: UUID | None
     kind: str | None
     hotfix_reason: str
@@ -54,6 +62,13 @@ class Facts:
     source_name: str | None
     soaking_since: datetime | None
     soak_seconds: int
+    approvals: Quorum
+
+    @property
+    def ordinary_kind(self) -> DeploymentKind:
+        """REDEPLOY for a release that is what runs there, else PLANNED."""
+        runs_there = self.running_release_id == self.release_id
+        return DeploymentKind.REDEPLOY if runs_there else DeploymentKind.PLANNED
 
 
 @dataclass(frozen=True)
@@ -93,7 +108,22 @@ def evaluate(facts: Facts, now: datetime) -> list[Blocker]:
     return [blocker for gate in GATES for blocker in gate(facts, now)]
 
 
+def changes_at(facts: Facts, blockers: Sequence[Blocker], now: datetime) -> datetime | None:
+    """Return when the answer may change by itself; None when only someone's doing can change it.
+
+    Open gates count too: a freeze that begins closes one.
+    """
+    times = [blocker.until for blocker in blockers if blocker.kind is not BlockerKind.FREEZE]
+    times += [windows.next_change(policy.windows, now) for policy in _freezes(facts)]
+    return min((time for time in times if time is not None), default=None)
+
+
 def _release(facts: Facts, _: datetime) -> Iterator[Blocker]:
+    return release(facts)
+
+
+def release(facts: Facts) -> Iterator[Blocker]:
+    """Yield what is against the release itself."""
     name, subject = facts.release_name, facts.release_id
     if facts.release_status == ReleaseStatus.DRAFT:
         yield Blocker(BlockerKind.RELEASE, f"{name} is a draft: publish it first.", subject)
@@ -148,6 +178,35 @@ def spoken(seconds: int) -> str:
     return " ".join(parts) or "0 s"
 
 
+def _freeze(facts: Facts, now: datetime) -> Iterator[Blocker]:
+    for policy in _freezes(facts):
+        frozen = windows.open_until(policy.windows, now)
+        if frozen is not None:
+            ends = f"until {frozen.until:%Y-%m-%d %H:%M} UTC" if frozen.until else "and does not end by itself"
+            message = f"The freeze {policy.name} holds for {facts.environment_name} {ends}."
+            yield Blocker(BlockerKind.FREEZE, message, policy.id, until=frozen.until)
+
+
+def _freezes(facts: Facts) -> Sequence[ActivePolicy]:
+    """Return the policies that can freeze the deployment: none for a rollback, which must not wait for one to end."""
+    return () if facts.kind == DeploymentKind.ROLLBACK else facts.freezes
+
+
+def _approval(facts: Facts, _: datetime) -> Iterator[Blocker]:
+    quorum = facts.approvals
+    if not quorum.missing:
+        return
+    names = ", ".join(quorum.waiting_for)
+    message = f"Waiting for {quorum.missing} of {quorum.needed} approvals{f': {names}' if names else ''}."
+    if quorum.asked < quorum.missing:
+        again = "Nobody answered in time: ask" if quorum.expired else "Nobody is asked: ask"
+        message += f" {again} with CreateApproval."
+    if quorum.possible < quorum.needed:
+        able = f"only {quorum.possible}" if quorum.possible else "nobody"
+        message += f" It needs {quorum.needed}, {able} can approve."
+    yield Blocker(BlockerKind.APPROVAL, message, facts.environment_id, waiting_for=quorum.waiting_for)
+
+
 def _lock(facts: Facts, now: datetime) -> Iterator[Blocker]:
     if facts.locked_at is None or (facts.lock_expires_at is not None and facts.lock_expires_at <= now):
         return
@@ -168,4 +227,4 @@ def _queue(facts: Facts, _: datetime) -> Iterator[Blocker]:
         yield Blocker(BlockerKind.QUEUE, message, facts.in_front)
 
 
-GATES: tuple[Gate, ...] = (_release, _inactive, _promotion, _soak, _lock, _queue)
+GATES: tuple[Gate, ...] = (_release, _inactive, _promotion, _soak, _approval, _freeze, _lock, _queue)

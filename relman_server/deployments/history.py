@@ -10,6 +10,7 @@ from relman_server.deployments.model import Deployment, DeploymentEvent, EventTy
 from relman_server.kernel.db.audit import plain
 from relman_server.kernel.db.model import etag
 from relman_server.kernel.db.transaction import Record, Transaction
+from relman_server.kernel.errors import RelmanError
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,13 @@ class DeploymentChanged:
     """A deployment has a new event, or was deleted."""
 
     deployment_id: UUID
+
+
+@dataclass(frozen=True)
+class DeploymentMoved:
+    """A deployment was started, or ended; its row is locked, with its queue unless it was started."""
+
+    deployment: Deployment
 
 
 @dataclass(frozen=True)
@@ -42,20 +50,31 @@ def topic(deployment_id: UUID) -> str:
 
 
 def record(
-    tx: Transaction, deployment: Deployment, event_type: EventType, message: str, stage: Stage | None = None
+    tx: Transaction,
+    deployment: Deployment,
+    event_type: EventType,
+    message: str,
+    stage: Stage | None = None,
+    *,
+    conflict: RelmanError | None = None,
 ) -> Record:
-    """Write the next event of a deployment, whose row must be locked, and return the deployment as it is now."""
-    return record_all(tx, [Happening(deployment, event_type, message, stage)])[deployment.id]
+    """Write the next event of a deployment, whose row must be locked, and return the deployment as it is now.
+
+    Raises `conflict` when what was changed of it breaks a constraint.
+    """
+    return record_all(tx, [Happening(deployment, event_type, message, stage)], conflict=conflict)[deployment.id]
 
 
-def record_all(tx: Transaction, happenings: Sequence[Happening]) -> Mapping[UUID, Record]:
+def record_all(
+    tx: Transaction, happenings: Sequence[Happening], *, conflict: RelmanError | None = None
+) -> Mapping[UUID, Record]:
     """Write the next events of deployments, whose rows must be locked, and return the deployments as they are now.
 
     Revisions have no gaps, and a watcher that has seen one never finds anything new before it: the number is taken
     under the deployment's row lock, held to the commit. However many there are, they are read and written at once.
     """
     revisions = [_next_revision(happening.deployment) for happening in happenings]
-    tx.flush()
+    tx.flush(conflict=conflict)
     rows = store.deployments_by_id(tx, {happening.deployment.id for happening in happenings})
     identity = tx.call.identity
     tx.add_all(

@@ -4,7 +4,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from relman_server.deployments.model import BlockerKind, DeploymentKind, DeploymentStatus, Outcome, StageStatus
 from relman_server.kernel.inputs import (
@@ -15,6 +15,7 @@ from relman_server.kernel.inputs import (
     Labels,
     Line,
     Name,
+    OptionalId,
     OptionalReference,
     Page,
     Reason,
@@ -51,7 +52,6 @@ def _output(text: str) -> str:
 
 Timeout = Annotated[int, Field(ge=0, le=MAX_TIMEOUT)]
 Kind = Annotated[DeploymentKind | None, AfterValidator(_said_by_callers)]
-OptionalId = Annotated[Id | None, BeforeValidator(lambda text: text or None)]
 Output = Annotated[str, AfterValidator(_output)]
 
 
@@ -148,11 +148,21 @@ class Question(Input):
         return self
 
 
+PASSABLE = (BlockerKind.FREEZE, BlockerKind.LOCK, BlockerKind.SOAK, BlockerKind.PROMOTION)
+"""Gates that can be passed by whoever answers for it; the others say that it cannot be done, or that others decide."""
+
+
+def _passable(kind: BlockerKind) -> BlockerKind:
+    if kind not in PASSABLE:
+        raise ValueError(f"must be one of {', '.join(PASSABLE)}: {kind} cannot be overridden")
+    return kind
+
+
 class Override(Input):
     """Gates to pass in spite of being closed."""
 
     reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
-    kinds: Annotated[list[BlockerKind], Field(min_length=1, max_length=8)]
+    kinds: Annotated[list[Annotated[BlockerKind, AfterValidator(_passable)]], Field(min_length=1, max_length=8)]
 
 
 class Start(Input):
@@ -163,6 +173,13 @@ class Start(Input):
     takeover: bool = False
     override: Override | None = None
     etag: str = ""
+
+
+class Heartbeat(Input):
+    """Renewing a lease."""
+
+    deployment: Reference
+    lease: LeaseHeld
 
 
 class Completion(Input):
@@ -187,6 +204,14 @@ class Cancellation(Input):
 
     deployment: Reference
     reason: Reason = ""
+    etag: str = ""
+
+
+class Verdict(Input):
+    """What an approver says about a deployment."""
+
+    deployment: Reference
+    notes: Reason = ""
     etag: str = ""
 
 

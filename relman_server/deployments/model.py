@@ -98,6 +98,7 @@ class EventType(StrEnum):
     STAGE_PROGRESS = "STAGE_PROGRESS"
     STAGE_ENDED = "STAGE_ENDED"
     STAGE_RETRIED = "STAGE_RETRIED"
+    APPROVAL = "APPROVAL"
 
 
 class Deployment(Resource):
@@ -108,6 +109,7 @@ class Deployment(Resource):
         outcome: How it ended; kept when it is rolled back.
         blockers: The closed gates as the contract's Blocker has them; empty unless PENDING.
         revision: Number of its newest event.
+        look_again_at: When the answer of its gates may change by itself; None unless it waits for a time.
     """
 
     __tablename__ = "deployment"
@@ -131,6 +133,13 @@ class Deployment(Resource):
             postgresql_where=text("status IN ('PENDING', 'READY')"),
             sqlite_where=text("status IN ('PENDING', 'READY')"),
         ),
+        # Those whose answer changes by itself, by when.
+        Index(
+            "ix_deployment_look_again_at",
+            "look_again_at",
+            postgresql_where=text("look_again_at IS NOT NULL"),
+            sqlite_where=text("look_again_at IS NOT NULL"),
+        ),
         # What runs where.
         Index(
             "ix_deployment_running",
@@ -140,8 +149,21 @@ class Deployment(Resource):
             postgresql_where=text("status = 'SUCCEEDED'"),
             sqlite_where=text("status = 'SUCCEEDED'"),
         ),
+        # Which way the newest with an outcome went.
+        Index(
+            "ix_deployment_outcome",
+            "service_id",
+            "environment_id",
+            "completed_at",
+            postgresql_where=text("outcome IS NOT NULL"),
+            sqlite_where=text("outcome IS NOT NULL"),
+        ),
         Index(None, "created_at", "id"),
-        Index(None, "completed_at", "id"),
+        # What has not ended stands where it was created.
+        Index("ix_deployment_ended", text("coalesce(completed_at, created_at)"), "id"),
+        # Who refers to one that is deleted.
+        Index(None, "remediates"),
+        Index(None, "retry_of"),
         Index(None, "service_id", "created_at", "id"),
         Index(None, "environment_id", "created_at", "id"),
         Index(None, "release_id", "environment_id", "created_at"),
@@ -168,6 +190,7 @@ class Deployment(Resource):
     retry_of: Mapped[UUID | None] = mapped_column(ForeignKey("deployment.id", ondelete="SET NULL"))
     created_by: Mapped[UUID | None] = mapped_column(ForeignKey("user_account.id"))
     hotfix_reason: Mapped[str]
+    look_again_at: Mapped[datetime | None] = mapped_column(info={"internal": True})
 
 
 # Conditions with the states in the statement itself rather than beside it: only so do planners see that the partial
@@ -200,10 +223,20 @@ class Stage(Resource):
         order: Position; the next stage starts when all before it have passed.
         earlier_attempts: `{attempt, status, started_at, completed_at, output}` of the attempts before, times as ISO
             text.
+        due_at: When it is timed out unless it has ended; None unless it runs and has a timeout.
     """
 
     __tablename__ = "pipeline_stage"
-    __table_args__ = (UniqueConstraint("deployment_id", "name"), UniqueConstraint("deployment_id", "order"))
+    __table_args__ = (
+        UniqueConstraint("deployment_id", "name"),
+        UniqueConstraint("deployment_id", "order"),
+        Index(
+            "ix_pipeline_stage_due_at",
+            "due_at",
+            postgresql_where=text("due_at IS NOT NULL"),
+            sqlite_where=text("due_at IS NOT NULL"),
+        ),
+    )
 
     deployment_id: Mapped[UUID] = mapped_column(ForeignKey("deployment.id", ondelete="CASCADE"))
     name: Mapped[str]
@@ -217,6 +250,36 @@ class Stage(Resource):
     completed_at: Mapped[datetime | None]
     output: Mapped[str]
     earlier_attempts: Mapped[list[dict[str, Any]]]  # JSON
+    due_at: Mapped[datetime | None] = mapped_column(info={"internal": True})
+
+
+class Lease(Base):
+    """Who carries a deployment out: the newest lease it gave out.
+
+    Attributes:
+        id: Of this holder's time; each has one of their own.
+        fencing_token: Rises with every holder.
+        ttl_seconds: How long it lasts after a heartbeat.
+        expires_at: When it runs out; None once the deployment has ended.
+    """
+
+    __tablename__ = "deployment_lease"
+    # Heartbeats are many, and say nothing; who took a deployment over is in the deployment's own entries.
+    __table_args__ = (
+        Index(
+            "ix_deployment_lease_expires_at",
+            "expires_at",
+            postgresql_where=text("expires_at IS NOT NULL"),
+            sqlite_where=text("expires_at IS NOT NULL"),
+        ),
+        {"info": UNAUDITED},
+    )
+
+    deployment_id: Mapped[UUID] = mapped_column(ForeignKey("deployment.id", ondelete="CASCADE"), primary_key=True)
+    id: Mapped[UUID]
+    fencing_token: Mapped[int]
+    ttl_seconds: Mapped[int]
+    expires_at: Mapped[datetime | None]
 
 
 class DeploymentEvent(Base):

@@ -135,21 +135,19 @@ def _newest_successes(tx: Reading, condition: ColumnElement[bool]) -> Sequence[R
 
 def _newest_ended(tx: Reading, service_id: UUID) -> Sequence[Record]:
     """Return, of each environment, the service's deployment that ended last with an outcome."""
-    rank = func.row_number().over(
-        partition_by=Deployment.environment_id, order_by=(Deployment.completed_at.desc(), Deployment.id.desc())
+    ended = aliased(Deployment)
+    newest = (
+        select(ended.id)
+        .where(ended.service_id == service_id, ended.environment_id == Environment.id, ended.outcome.is_not(None))
+        .order_by(ended.completed_at.desc(), ended.id.desc())
+        .limit(1)
+        .scalar_subquery()
     )
-    ended = (
-        select(
-            Deployment.id,
-            Deployment.environment_id,
-            Deployment.outcome,
-            Deployment.production_impacted,
-            rank.label("rank"),
-        )
-        .where(Deployment.service_id == service_id, Deployment.outcome.is_not(None))
-        .subquery()
+    return tx.rows(
+        select(Deployment.id, Deployment.environment_id, Deployment.outcome, Deployment.production_impacted)
+        .select_from(Environment)
+        .join(Deployment, Deployment.id == newest)
     )
-    return tx.rows(select(ended).where(ended.c.rank == 1))
 
 
 def _blockers(tx: Reading, service_id: UUID) -> Mapping[UUID, list[Any]]:  # blockers as JSON

@@ -1,13 +1,25 @@
 """DeploymentService and StageService: the way of a release into an environment."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import aclosing
+from typing import Protocol
 
 from google.protobuf.empty_pb2 import Empty
 
 from relman_client.v1 import deployment_pb2 as pb
-from relman_client.v1 import deployment_pb2_grpc, release_pb2, stage_pb2, stage_pb2_grpc
-from relman_server.deployments import convert, creation, logic, stage_store, stages, store
+from relman_client.v1 import deployment_pb2_grpc, lease_pb2, release_pb2, rollback_pb2, stage_pb2, stage_pb2_grpc
+from relman_server.deployments import (
+    approving,
+    convert,
+    creation,
+    ending,
+    leases,
+    logic,
+    stage_store,
+    stages,
+    starting,
+    store,
+)
 from relman_server.deployments.inputs import View
 from relman_server.deployments.watch import watch
 from relman_server.kernel.db import Database, Reading
@@ -19,12 +31,20 @@ from relman_server.kernel.streams.bus import Bus
 from relman_server.kernel.streams.delivery import Delivery
 
 
+class Undoer(Protocol):
+    """What undoes deployments: the resource above, handed in by app.py."""
+
+    def roll_back_deployment(self, request: pb.RollbackDeploymentRequest) -> Awaitable[rollback_pb2.Rollback]:
+        """Create a rollback of a deployment."""
+
+
 class DeploymentService(deployment_pb2_grpc.DeploymentServiceServicer):
     """Deployments: the way of a release into an environment."""
 
-    def __init__(self, db: Database, bus: Bus) -> None:
+    def __init__(self, db: Database, bus: Bus, undoer: Undoer) -> None:
         self._db = db
         self._bus = bus
+        self._undoer = undoer
 
     async def CreateDeployment(self, request: pb.CreateDeploymentRequest, context: Context) -> pb.Deployment:
         new = convert.new_deployment(request)
@@ -72,23 +92,39 @@ class DeploymentService(deployment_pb2_grpc.DeploymentServiceServicer):
 
     async def StartDeployment(self, request: pb.StartDeploymentRequest, context: Context) -> pb.StartDeploymentResponse:
         try:
-            return await self._db.write(logic.start_deployment, convert.start(request), into=convert.started)
-        except logic.Blocked as blocked:
+            return await self._db.write(starting.start_deployment, convert.start(request), into=convert.started)
+        except starting.Blocked as blocked:
             # The refusal rolled back; that it went back to PENDING, and who tried, shall stay.
-            await self._db.write(logic.note_blocked, blocked.deployment_id)
+            await self._db.write(starting.note_blocked, blocked.deployment_id)
             raise
+
+    async def HeartbeatDeployment(self, request: pb.HeartbeatDeploymentRequest, context: Context) -> lease_pb2.Lease:
+        return await self._db.write(leases.renew, convert.heartbeat_of(request), into=convert.lease)
 
     async def CompleteDeployment(self, request: pb.CompleteDeploymentRequest, context: Context) -> pb.Deployment:
         completion = convert.completion(request)
         return await self._db.write(
-            logic.complete_deployment, completion, into=convert.deployment, dry_run=request.validate_only
+            ending.complete_deployment, completion, into=convert.deployment, dry_run=request.validate_only
         )
 
     async def CancelDeployment(self, request: pb.CancelDeploymentRequest, context: Context) -> pb.Deployment:
-        return await self._db.write(logic.cancel_deployment, convert.cancellation(request), into=convert.deployment)
+        return await self._db.write(ending.cancel_deployment, convert.cancellation(request), into=convert.deployment)
+
+    async def ApproveDeployment(self, request: pb.ApproveDeploymentRequest, context: Context) -> pb.Deployment:
+        verdict = convert.approval(request)
+        return await self._db.write(approving.approve_deployment, verdict, into=convert.deployment)
+
+    async def RejectDeployment(self, request: pb.RejectDeploymentRequest, context: Context) -> pb.Deployment:
+        verdict = convert.rejection(request)
+        return await self._db.write(approving.reject_deployment, verdict, into=convert.deployment)
 
     async def RetryDeployment(self, request: pb.RetryDeploymentRequest, context: Context) -> pb.Deployment:
         return await self._db.write(creation.retry_deployment, request.deployment, into=convert.deployment)
+
+    async def RollbackDeployment(
+        self, request: pb.RollbackDeploymentRequest, context: Context
+    ) -> rollback_pb2.Rollback:
+        return await self._undoer.roll_back_deployment(request)
 
     async def ListDeploymentEvents(
         self, request: pb.ListDeploymentEventsRequest, context: Context

@@ -1,10 +1,12 @@
 """Rules of stages: the steps of a deployment's pipeline, in their order."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 from relman_server.catalog import logic as catalog
-from relman_server.deployments import stage_store
+from relman_server.deployments import leases, stage_store
 from relman_server.deployments.creation import new_stage
+from relman_server.deployments.ending import some, stage_condition
 from relman_server.deployments.history import record
 from relman_server.deployments.inputs import (
     MAX_ATTEMPTS,
@@ -17,7 +19,7 @@ from relman_server.deployments.inputs import (
     StageSpec,
     StageStep,
 )
-from relman_server.deployments.logic import lock, require_lease, some, stage_condition, wrong
+from relman_server.deployments.logic import lock, wrong
 from relman_server.deployments.model import (
     ENDED,
     PASSED,
@@ -76,12 +78,13 @@ def start_stage(tx: Transaction, step: StageStep) -> Record:
     progress, the stage is not pending, or one before it has not passed.
     """
     deployment, stage = _lock(tx, step.stage, step.etag)
-    require_lease(step.lease)
+    leases.require(tx, deployment.id, step.lease)
     _require_in_progress(deployment)
     _require_pending(stage, "started")
     _require_its_turn(stage, stage_store.stage_states(tx, deployment.id))
     stage.status = StageStatus.RUNNING
     stage.started_at = tx.now
+    stage.due_at = tx.now + timedelta(seconds=stage.timeout_seconds) if stage.timeout_seconds else None
     return _done(tx, "stage.start", deployment, stage, EventType.STAGE_STARTED, f"Stage {stage.name} started.")
 
 
@@ -91,7 +94,7 @@ def report_progress(tx: Transaction, progress: StageProgress) -> Record:
     Raises NotFound, PermissionDenied, and FailedPrecondition when it is not running.
     """
     deployment, stage = _lock(tx, progress.stage)
-    require_lease(progress.lease)
+    leases.require(tx, deployment.id, progress.lease)
     _require_running(stage)
     stage.progress_percent = progress.progress_percent
     stage.progress_message = progress.progress_message
@@ -106,7 +109,7 @@ def complete_stage(tx: Transaction, completion: StageCompletion) -> Record:
     ended that way.
     """
     deployment, stage = _lock(tx, completion.stage)
-    require_lease(completion.lease)
+    leases.require(tx, deployment.id, completion.lease)
     if stage.status == completion.outcome:
         tx.audit("stage.complete", stage, repeated=True)
         return stage_store.get_stage(tx, str(stage.id))
@@ -114,6 +117,7 @@ def complete_stage(tx: Transaction, completion: StageCompletion) -> Record:
     _require_running(stage)
     stage.status = StageStatus(completion.outcome)
     stage.completed_at = tx.now
+    stage.due_at = None
     stage.output = completion.output
     if stage.status == StageStatus.SUCCEEDED:
         stage.progress_percent = 100
@@ -127,7 +131,7 @@ def skip_stage(tx: Transaction, skip: StageSkip) -> Record:
     Raises NotFound, PermissionDenied, Aborted for a stale etag, and FailedPrecondition when it is not pending.
     """
     deployment, stage = _lock(tx, skip.stage, skip.etag)
-    require_lease(skip.lease)
+    leases.require(tx, deployment.id, skip.lease)
     _require_pending(stage, "skipped")
     stage.status = StageStatus.SKIPPED
     stage.completed_at = tx.now
@@ -143,7 +147,7 @@ def retry_stage(tx: Transaction, step: StageStep) -> Record:
     progress, or the stage did not fail or was tried too often.
     """
     deployment, stage = _lock(tx, step.stage, step.etag)
-    require_lease(step.lease)
+    leases.require(tx, deployment.id, step.lease)
     _require_in_progress(deployment)
     if stage.status not in {StageStatus.FAILED, StageStatus.TIMED_OUT}:
         raise _wrong(stage, f"Only a failed stage may be tried again; {stage.name} is {stage.status}.")

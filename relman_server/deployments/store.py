@@ -11,7 +11,15 @@ from sqlalchemy.orm import aliased
 from relman_server.catalog import store as catalog
 from relman_server.catalog.model import Service
 from relman_server.deployments.inputs import ListDeployments, ListEvents
-from relman_server.deployments.model import Deployment, DeploymentEvent, has_succeeded, is_waiting
+from relman_server.deployments.model import (
+    Deployment,
+    DeploymentEvent,
+    DeploymentKind,
+    Lease,
+    Stage,
+    has_succeeded,
+    is_waiting,
+)
 from relman_server.environments import store as environments
 from relman_server.environments.model import Environment
 from relman_server.kernel.db.transaction import Reading, Record, Transaction
@@ -111,6 +119,58 @@ def lock_deployment(tx: Transaction, wanted: UUID, *, with_queue: bool = False) 
     return found
 
 
+def lock_with_overdue_stage(tx: Transaction) -> Record | None:
+    """As `_lock_first`, of those with a stage that should have ended by now, the one where that is longest ago."""
+    return _lock_first(tx, Stage, Stage.due_at)
+
+
+def lock_with_expired_lease(tx: Transaction) -> Record | None:
+    """As `_lock_first`, of those whose lease ran out, the one where that is longest ago."""
+    return _lock_first(tx, Lease, Lease.expires_at)
+
+
+def _lock_first(tx: Transaction, part: Any, due: Any) -> Record | None:  # a mapped class, and a column of it
+    """Return the deployment with the part that is due first, locked with its queue; None when none is due.
+
+    As `lock_deployment`. What someone else has locked is passed over. The part is not locked, and may have changed.
+    """
+    return tx.row(
+        _joined(Deployment, *_NAMES, Service.owner_id, Environment.environment_type)
+        .join(part, part.deployment_id == Deployment.id)
+        .where(due <= tx.now)
+        .order_by(due)
+        .limit(1)
+        .with_for_update(of=(Service, Deployment), key_share=True, skip_locked=True)
+    )
+
+
+def waiting_for_a_time(tx: Transaction, limit: int) -> Sequence[Deployment]:
+    """Return some waiting deployments whose time to be looked at has come, for changing, oldest first.
+
+    Those that someone else has locked are passed over.
+    """
+    return tx.entities(
+        select(Deployment)
+        .where(Deployment.look_again_at <= tx.now, is_waiting())
+        .order_by(Deployment.created_at, Deployment.id)
+        .limit(limit)
+        .with_for_update(of=Deployment, key_share=True, skip_locked=True)
+    )
+
+
+def hold_surroundings(tx: Transaction, wanted: UUID) -> None:
+    """Keep a deployment's release, service and environment from changing; to be called before it is locked itself.
+
+    Who changes one of them locks it first and then the deployments. On PostgreSQL, a transaction that updates a row a
+    second time locks what the row refers to, which would be the other way around.
+    """
+    tx.rows(
+        _joined(Deployment.id)
+        .where(Deployment.id == wanted)
+        .with_for_update(of=(Release, Service, Environment), read=True, key_share=True)
+    )
+
+
 def list_deployments(tx: Reading, wanted: ListDeployments) -> Listed:
     """Return a page of deployments; raises NotFound for an unknown release, service or environment."""
     statement = _deployments()
@@ -168,7 +228,9 @@ def same_queue(deployment: Deployment) -> tuple[ColumnElement[bool], ColumnEleme
 
 
 def behind(deployment: Deployment) -> ColumnElement[bool]:
-    """Return the condition that a deployment comes after another in the queue."""
+    """Return the condition that a deployment comes after another in the queue, as `facts.facts_of` says."""
+    if deployment.kind == DeploymentKind.ROLLBACK:
+        return Deployment.id != deployment.id
     return or_(
         Deployment.created_at > deployment.created_at,
         and_(Deployment.created_at == deployment.created_at, Deployment.id > deployment.id),
@@ -191,21 +253,6 @@ def newest_creation(tx: Reading, service_id: UUID) -> datetime | None:
         select(Deployment.created_at)
         .where(Deployment.service_id == service_id)
         .order_by(Deployment.created_at.desc())
-        .limit(1)
-    )
-    return found
-
-
-def running_release(tx: Reading, service_id: UUID, environment_id: UUID) -> UUID | None:
-    """Return the release of a service that runs in an environment; None when none does."""
-    found: UUID | None = tx.scalar(
-        select(Deployment.release_id)
-        .where(
-            Deployment.service_id == service_id,
-            Deployment.environment_id == environment_id,
-            has_succeeded(),
-        )
-        .order_by(Deployment.completed_at.desc(), Deployment.id.desc())
         .limit(1)
     )
     return found

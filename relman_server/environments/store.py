@@ -1,6 +1,6 @@
 """Queries of environments."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -13,7 +13,7 @@ from relman_server.kernel.db.transaction import Reading, Record, Transaction
 from relman_server.kernel.errors import NotFound
 from relman_server.kernel.ids import parse_id
 from relman_server.kernel.paging import Listed, Ordering, paginate
-from relman_server.kernel.sql import contains
+from relman_server.kernel.sql import contains, ids_of
 
 _ORDERING = Ordering(
     {"name": Environment.name, "created_at": Environment.created_at}, default="name", tie=Environment.id
@@ -50,6 +50,14 @@ def environment_id(tx: Reading, reference: str) -> UUID:
     if found is None:
         raise NotFound("environment", reference)
     return found
+
+
+def environment_ids(tx: Transaction, references: Sequence[str]) -> list[UUID]:
+    """Return the ids of environments in the order given, each once; they stay until the end of the transaction.
+
+    Raises NotFound with every reference that names none.
+    """
+    return ids_of(tx, Environment, references, "environment")
 
 
 def lock_environment(tx: Transaction, reference: str) -> Environment:

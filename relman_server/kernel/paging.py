@@ -24,6 +24,8 @@ from relman_server.kernel.inputs import Page, parse_order
 DEFAULT_SIZE = 50
 MAX_SIZE = 500
 COUNTED = 10_000
+MAX_NUMBER = 2**30
+"""Of the numbers in a token: far above any there are, and what is made of them fits into the contract's fields."""
 
 Column = KeyedColumnElement[Any] | ColumnElement[Any]
 
@@ -158,10 +160,12 @@ def _decode(text: str, fingerprint: str) -> _Token:
     try:
         fields = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
         found, key, total, exact, page = fields
-        if not all(isinstance(number, int) for number in (total, exact, page)) or len(key) != 2:
+        if not all(isinstance(number, int) and 0 <= number < MAX_NUMBER for number in (total, exact, page)):
             raise ValueError
         token = _Token(found, [_rich(value) for value in key], total, bool(exact), page)
-    except (ValueError, TypeError, binascii.Error, RecursionError) as error:
+        if len(token.key) != 2:
+            raise ValueError
+    except (ValueError, TypeError, OverflowError, binascii.Error, RecursionError) as error:
         raise _bad_token("is damaged: pass on the next_page_token as it came") from error
     if token.fingerprint != fingerprint:
         raise _bad_token("belongs to other filters or another order: keep them the same from page to page")
@@ -184,10 +188,14 @@ def _rich(value: object) -> object:
             moment = datetime.fromisoformat(value["t"])
             if moment.tzinfo is None:
                 raise ValueError
-            return moment
+            return moment.astimezone(UTC)
         if set(value) == {"u"}:
             return UUID(hex=value["u"])
         raise ValueError
-    if not isinstance(value, str | int):
-        raise TypeError
-    return value
+    if isinstance(value, str):
+        value.encode()  # JSON can say what UTF-8 cannot
+        if "\0" not in value:
+            return value
+    elif isinstance(value, int) and abs(value) < MAX_NUMBER:
+        return value
+    raise ValueError

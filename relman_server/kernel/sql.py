@@ -1,9 +1,51 @@
 """Small pieces of SQL that all stores share."""
 
-from sqlalchemy import ColumnElement, func, or_
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute
+
+from relman_server.kernel.db.transaction import Transaction
+from relman_server.kernel.errors import NotFound
+from relman_server.kernel.ids import parse_id
 
 
 def contains(text: str, *columns: InstrumentedAttribute[str]) -> ColumnElement[bool]:
     """Return the condition that one of the columns contains a text, in any case; the text is data, not a pattern."""
-    return or_(*(func.lower(column).contains(text.lower(), autoescape=True) for column in columns))
+    # As it was typed, too: PostgreSQL's lower() knows only ASCII when the database has no locale.
+    return or_(
+        *(func.lower(column).contains(text.lower(), autoescape=True) for column in columns),
+        *(column.contains(text, autoescape=True) for column in columns if not text.isascii()),
+    )
+
+
+def ids_of(
+    tx: Transaction,
+    model: Any,  # a Resource that has a unique `name`, which no type says
+    references: Sequence[str],
+    resource_type: str,
+) -> list[UUID]:
+    """Return the ids of what ids and names refer to, in the order given, each once.
+
+    The rows stay until the end of the transaction. Raises NotFound with every reference that names none.
+    """
+    if not references:
+        return []
+    keys = [parse_id(reference) or reference for reference in references]
+    rows = tx.rows(
+        select(model.id, model.name)
+        .where(
+            or_(
+                model.id.in_([key for key in keys if isinstance(key, UUID)]),
+                model.name.in_([key for key in keys if isinstance(key, str)]),
+            )
+        )
+        .with_for_update(read=True, key_share=True)
+    )
+    known = {row.name: row.id for row in rows} | {row.id: row.id for row in rows}
+    unknown = [reference for reference, key in zip(references, keys, strict=True) if key not in known]
+    if unknown:
+        raise NotFound(resource_type, ", ".join(dict.fromkeys(unknown)))
+    return list(dict.fromkeys(known[key] for key in keys))

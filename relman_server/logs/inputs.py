@@ -19,8 +19,8 @@ MAX_CHUNK_BYTES = 1024 * 1024
 MAX_PAGE = 10_000
 DEFAULT_PAGE = 500
 
-SYSTEM_STREAM = "relman"
-"""What the server itself has to say in a deployment's log."""
+SYSTEM_STREAM = "@relman"
+"""What the server itself has to say in a deployment's log. No stage can have this name, and so no stream for it."""
 
 
 def _stream_name(text: str) -> str:

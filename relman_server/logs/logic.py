@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from relman_server.catalog import logic as catalog
+from relman_server.deployments import leases
+from relman_server.deployments.inputs import LeaseHeld
 from relman_server.deployments.model import ENDED
 from relman_server.kernel.db.transaction import Record, Transaction
 from relman_server.kernel.errors import (
@@ -34,12 +36,13 @@ class QuotaReached(ResourceExhausted):
 
 @dataclass(frozen=True)
 class Stream:
-    """A stream that exists, and that its caller may write to."""
+    """A stream that exists, and that its caller may write to; with a lease, for as long as that is theirs."""
 
     id: UUID
     deployment_id: UUID
     stage_id: UUID | None
     name: str
+    lease: LeaseHeld | None
 
 
 @dataclass(frozen=True)
@@ -63,22 +66,15 @@ def open_stream(tx: Transaction, opening: Opening) -> tuple[Stream, Progress]:
     stream is new and the deployment has ended.
     """
     row = store.writable(tx, opening.deployment, opening.stage, opening.stream_name)
-    _require_writer(tx, row)
+    catalog.require_team(tx.caller, row)
+    leases.require(tx, opening.deployment, opening.lease)
     name = opening.stream_name or row.stage_name or "main"
     if row.stream_id is None:
         return _create_stream(tx, opening, row.stage_id, name)
     if opening.stage is not None and row.stream_stage_id != row.stage_id:
         raise InvalidInput(Violation("stage", f"must be the one that the stream {name!r} was opened with"))
-    stream = Stream(row.stream_id, opening.deployment, row.stream_stage_id, name)
+    stream = Stream(row.stream_id, opening.deployment, row.stream_stage_id, name, opening.lease)
     return stream, Progress(row.committed_sequence, row.finished)
-
-
-def _require_writer(tx: Transaction, row: Record) -> None:
-    """Raise PermissionDenied unless the caller works on the service.
-
-    Leases are not given out yet. Once they are, this is where the one of an Opening is compared with the deployment's.
-    """
-    catalog.require_team(tx.caller, row)
 
 
 def _create_stream(tx: Transaction, opening: Opening, stage_id: UUID | None, name: str) -> tuple[Stream, Progress]:
@@ -97,7 +93,8 @@ def _create_stream(tx: Transaction, opening: Opening, stage_id: UUID | None, nam
             resource_id=str(opening.deployment),
             stream_name=name,
         )
-    return Stream(row.id, opening.deployment, row.stage_id, name), Progress(row.committed_sequence, row.finished)
+    stream = Stream(row.id, opening.deployment, row.stage_id, name, opening.lease)
+    return stream, Progress(row.committed_sequence, row.finished)
 
 
 def append_logs(tx: Transaction, opening: Opening, lines: Lines, quota: int) -> Progress:
@@ -115,10 +112,12 @@ def append(tx: Transaction, stream: Stream, lines: Lines, quota: int) -> Progres
         lines: What to append.
         quota: Bytes of text that the deployment's log may hold.
 
-    Raises Aborted SEQUENCE_GAP when lines before these are missing, FailedPrecondition SEQUENCE_CONFLICT when others
-    are on disk in their place and LOG_FINISHED when the stream ends before them, and QuotaReached.
+    Raises Aborted WRITER_FENCED when someone took the deployment over and SEQUENCE_GAP when lines before these are
+    missing, FailedPrecondition SEQUENCE_CONFLICT when others are on disk in their place and LOG_FINISHED when the
+    stream ends before them, and QuotaReached.
     """
     head = store.lock_head(tx, stream.deployment_id)
+    leases.require(tx, stream.deployment_id, stream.lease)
     now = store.stream_by_id(tx, stream.id)
     committed: int = now.committed_sequence
     _require_adjacent(stream, now, lines)

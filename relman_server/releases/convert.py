@@ -3,7 +3,7 @@
 from relman_client.v1 import release_pb2 as pb
 from relman_server.kernel.db.transaction import Record
 from relman_server.kernel.rpc.reading import change_reader, reader
-from relman_server.kernel.rpc.writing import page_writer, timestamp, writer
+from relman_server.kernel.rpc.writing import fitting, page_writer, timestamp, writer
 from relman_server.releases.inputs import Abandonment, History, Hold, ListReleases, NewRelease, ReleaseChange
 from relman_server.releases.model import Chain
 
@@ -29,15 +29,14 @@ release_deployment = writer(pb.ReleaseDeployment)
 
 
 def chain(found: Chain) -> pb.GetReleaseHistoryResponse:
-    """Write a release's history."""
-    return pb.GetReleaseHistoryResponse(
-        entries=[
-            pb.ReleaseHistoryEntry(
-                release=release(row),
-                depth=row.depth,
-                deployments=[release_deployment(deployed) for deployed in found.deployments.get(row.id, ())],
-            )
-            for row in found.releases
-        ],
-        truncated=found.truncated,
+    """Write a release's history, as much of it as an answer holds."""
+    entries = fitting(
+        pb.ReleaseHistoryEntry(
+            release=release(row),
+            depth=row.depth,
+            deployments=[release_deployment(deployed) for deployed in found.deployments.get(row.id, ())],
+        )
+        for row in found.releases
     )
+    truncated = found.truncated or len(entries) < len(found.releases)
+    return pb.GetReleaseHistoryResponse(entries=entries, truncated=truncated)

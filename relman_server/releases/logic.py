@@ -148,6 +148,18 @@ def quarantine_release(tx: Transaction, hold: Hold) -> Record:
     return _done(tx, "release.quarantine", release, reason=hold.reason)
 
 
+def hold(tx: Transaction, release_id: UUID, reason: str, *, by: UUID | None) -> None:
+    """Hold a release that was rolled back, unless it is held already."""
+    release = tx.lock(Release, release_id)
+    assert release is not None
+    if release.quarantined_at is None:
+        release.quarantine_reason = reason
+        release.quarantined_by = by
+        release.quarantined_at = tx.now
+        tx.audit("release.quarantine", release, reason=reason)
+        tx.emit(ReleaseChanged(release_id))
+
+
 def clear_quarantine(tx: Transaction, hold: Hold) -> Record:
     """End the hold on a release.
 

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BindParameter, ColumnElement, Label, Select, func, or_, select
+from sqlalchemy import BindParameter, ColumnElement, Label, Select, func, select
 from sqlalchemy.orm import InstrumentedAttribute, aliased
 
 from relman_server.kernel.db.transaction import Reading, Record, Transaction
 from relman_server.kernel.errors import NotFound
 from relman_server.kernel.ids import parse_id
 from relman_server.kernel.paging import Listed, Ordering, paginate
-from relman_server.kernel.sql import contains
+from relman_server.kernel.sql import contains, ids_of
 from relman_server.teams.inputs import ListMembers, ListTeams
 from relman_server.teams.model import Team, TeamMember, TeamRole
 from relman_server.users import store as users
@@ -98,19 +98,7 @@ def team_ids(tx: Transaction, references: Sequence[str]) -> list[UUID]:
 
     Raises NotFound with every reference that names none.
     """
-    if not references:
-        return []
-    rows = tx.rows(
-        select(Team.id, Team.name)
-        .where(or_(*(named(reference) for reference in references)))
-        .with_for_update(read=True, key_share=True)
-    )
-    known = {row.name: row.id for row in rows} | {row.id: row.id for row in rows}
-    found = [known.get(parse_id(reference) or reference) for reference in references]
-    unknown = [reference for reference, team_id in zip(references, found, strict=True) if team_id is None]
-    if unknown:
-        raise NotFound("team", ", ".join(dict.fromkeys(unknown)))
-    return list(dict.fromkeys(team_id for team_id in found if team_id is not None))
+    return ids_of(tx, Team, references, "team")
 
 
 def _members() -> Select[Any]:

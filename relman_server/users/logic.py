@@ -25,15 +25,16 @@ def create_user(tx: Transaction, new: NewUser) -> Record:
 
     Raises AlreadyExists when the email or the username is taken.
     """
-    return _add(tx, "user.create", new, is_admin=new.is_admin, is_auditor=new.is_auditor)
+    password_hash = hash_password(new.password) if new.password else None
+    return _add(tx, "user.create", new, password_hash, is_admin=new.is_admin, is_auditor=new.is_auditor)
 
 
-def register(tx: Transaction, new: Registration) -> Record:
+def register(tx: Transaction, new: Registration, password_hash: str) -> Record:
     """Create a user for whoever asks.
 
     Raises AlreadyExists when the email or the username is taken.
     """
-    return _add(tx, "user.register", new, is_admin=False, is_auditor=False)
+    return _add(tx, "user.register", new, password_hash, is_admin=False, is_auditor=False)
 
 
 def create_first_admin(tx: Transaction, email: str, password: str) -> Record | None:
@@ -41,15 +42,23 @@ def create_first_admin(tx: Transaction, email: str, password: str) -> Record | N
     if store.active_admins(tx):
         return None
     new = NewUser(email=email, username="admin", full_name="Administrator", password=password)
-    return _add(tx, "user.create", new, is_admin=True, is_auditor=False)
+    return _add(tx, "user.create", new, hash_password(password), is_admin=True, is_auditor=False)
 
 
-def _add(tx: Transaction, action: str, new: NewUser | Registration, *, is_admin: bool, is_auditor: bool) -> Record:
+def _add(
+    tx: Transaction,
+    action: str,
+    new: NewUser | Registration,
+    password_hash: str | None,
+    *,
+    is_admin: bool,
+    is_auditor: bool,
+) -> Record:
     user = User(
         email=new.email,
         username=new.username,
         full_name=new.full_name,
-        password_hash=hash_password(new.password) if new.password else None,
+        password_hash=password_hash,
         is_active=True,
         is_admin=is_admin,
         is_auditor=is_auditor,
@@ -66,8 +75,10 @@ def update_user(tx: Transaction, change: UserChange) -> Record:
     Raises NotFound, PermissionDenied, Aborted for a stale etag, AlreadyExists when the email is taken, and
     FailedPrecondition when nobody would be admin any more.
     """
-    user = store.lock_user(tx, change.user)
     changes = change.wanted()
+    if "is_admin" in changes:
+        store.lock_admins(tx)
+    user = store.lock_user(tx, change.user)
     if user.id != tx.caller.user_id:
         require_admin(tx.caller, "change another user")
     if not tx.caller.is_admin and changes.keys() & {"is_admin", "is_auditor"}:
@@ -89,6 +100,7 @@ def deactivate_user(tx: Transaction, reference: str, etag: str) -> Record:
 
     Raises NotFound, Aborted for a stale etag, and FailedPrecondition for the last active admin.
     """
+    store.lock_admins(tx)
     user = store.lock_user(tx, reference)
     tx.match_etag(user, etag)
     if user.is_active:

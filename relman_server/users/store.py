@@ -69,6 +69,16 @@ def list_users(tx: Reading, wanted: ListUsers) -> Listed:
     return paginate(tx, statement, _ORDERING, wanted)
 
 
+def lock_admins(tx: Transaction) -> None:
+    """Keep everyone else from making an admin none: two who do so to each other would both leave the other one."""
+    tx.rows(
+        select(User.id)
+        .where(User.is_admin, User.is_active)
+        .order_by(User.id)
+        .with_for_update(key_share=True)  # what refers to an admin may still be written
+    )
+
+
 def active_admins(tx: Reading) -> int:
     """Return how many active admins there are."""
     return int(tx.scalar(select(func.count()).where(User.is_admin, User.is_active)))

@@ -1,5 +1,7 @@
 """Logging in, and staying so."""
 
+import asyncio
+import threading
 from datetime import timedelta
 
 import grpc
@@ -7,6 +9,7 @@ import pytest
 
 from relman_client.v1 import auth_pb2 as pb
 from relman_client.v1 import user_pb2
+from relman_server.app import HASHERS
 from tests.conftest import MovableClock
 from tests.factories import Caller, RunningServer, refused, unique
 
@@ -30,6 +33,27 @@ async def _refresh(server: RunningServer, token: pb.Token) -> pb.Token:
 
 def _caller(server: RunningServer, token: pb.Token) -> Caller:
     return Caller(server.channel, token.access_token)
+
+
+async def test_passwords_that_are_hashed_keep_nobody_from_the_database(own_server: RunningServer) -> None:
+    release = threading.Event()
+    busy = [asyncio.ensure_future(own_server.app.hashers.run(release.wait)) for _ in range(HASHERS)]
+    await asyncio.sleep(0)
+    login = pb.LoginRequest(login="nobody", password=PASSWORD)
+    logins = [asyncio.ensure_future(own_server.nobody.auth.Login(login)) for _ in range(20)]
+    await asyncio.sleep(0.1)
+    assert await _rename(own_server) == "Another Name"
+    assert not any(login.done() for login in logins)
+    release.set()
+    await asyncio.gather(*busy)
+    for each in logins:
+        assert (await refused(each)).reason == "WRONG_CREDENTIALS"
+
+
+async def _rename(server: RunningServer) -> str:
+    change = user_pb2.UpdateUserRequest(user=server.admin.username, full_name="Another Name")
+    await server.admin.users.UpdateUser(change)
+    return (await server.admin.auth.GetCurrentUser(pb.GetCurrentUserRequest())).full_name
 
 
 async def test_who_registers_logs_in_by_email_and_by_username(server: RunningServer) -> None:

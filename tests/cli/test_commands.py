@@ -3,6 +3,7 @@
 import json
 import subprocess
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -106,6 +107,17 @@ def test_the_changes_of_a_release_come_from_git(relman: Command, name: str) -> N
     assert not (relman.folder / "stolen").exists()
 
 
+def test_whatever_stands_in_a_commit_it_can_be_a_change_of_a_release(relman: Command, name: str) -> None:
+    relman("service", "create", name)
+    git = ["git", "-c", "user.name=" + "A" * 300, "-c", "user.email=ann@example.com"]
+    subprocess.run([*git, "init", "-q"], cwd=relman.folder, check=True)
+    for title in ("First", "x" * 600, "one\u2028two\x0cthree\rfour"):
+        subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", title], cwd=relman.folder, check=True)
+    created = answer(relman, "release", "create", name, "1.0.0", "--changes", "HEAD~2..HEAD")
+    assert [change["title"] for change in created["changes"]] == ["one two three four", "x" * 497 + "..."]
+    assert created["changes"][0]["author"] == "A" * 197 + "..."
+
+
 def test_a_deployment_and_its_stages(relman: Command, name: str) -> None:
     relman("service", "create", name)
     relman("env", "create", name, "--type", "testing")
@@ -147,6 +159,47 @@ def test_cancelling_and_trying_again(relman: Command, admin: Client) -> None:
     cancelled = answer(relman, "deployment", "cancel", deployment, "--reason", "not now")
     assert (cancelled["status"], cancelled["failure_reason"]) == ("DEPLOYMENT_STATUS_CANCELLED", "not now")
     assert answer(relman, "deployment", "retry", deployment)["retry_of"] == deployment
+
+
+@pytest.fixture
+def author(relman: Command, name: str) -> Iterator[Command]:
+    """The command of somebody else, who has a release to deploy to an environment where admins approve."""
+    password = "long enough it is"
+    answer(relman, "user", "create", name, f"{name}@example.com", "--password-stdin", input=f"{password}\n")
+    answer(relman, "env", "create", name, "--type", "production", "--approvals", "1")
+    with Client(relman.environment["RELMAN_SERVER"]) as client:
+        command = relman.as_user(client.login(name, password).access_token)
+        answer(command, "service", "create", name)
+        answer(command, "release", "create", name, "1.0.0")
+        answer(command, "release", "publish", f"{name}@1.0.0")
+        yield command
+
+
+def test_approving_and_rejecting(relman: Command, author: Command, name: str) -> None:
+    first = answer(author, "deployment", "create", f"{name}@1.0.0", name)
+    assert "Waiting for 1 of 1 approvals: admin." in relman("deployment", "get", first["id"]).stdout
+    refused = author("approve", first["id"])
+    assert (refused.returncode, "somebody else has to decide" in refused.stderr) == (1, True)
+    assert answer(relman, "approve", first["id"], "--notes", "go")["status"] == "DEPLOYMENT_STATUS_READY"
+    second = answer(author, "deployment", "create", f"{name}@1.0.0", name)
+    assert relman("reject", second["id"]).returncode == 2
+    rejected = answer(relman, "reject", second["id"], "--notes", "not on a Friday")
+    assert (rejected["status"], rejected["failure_reason"]) == ("DEPLOYMENT_STATUS_REJECTED", "not on a Friday")
+    assert len(answer(relman, "approval", "list", "--service", name)) == 2
+    (approval,) = answer(relman, "approval", "list", "--status", "approved", "-e", name, "--approver", "admin")
+    assert (approval["deployment_id"], approval["notes"]) == (first["id"], "go")
+    assert answer(relman, "approval", "get", approval["id"]) == approval
+    title, row = relman("approval", "list", "--deployment", second["id"]).stdout.splitlines()
+    assert title.split() == ["ID", "DEPLOYMENT", "STATUS", "DECIDED", "EXPIRES", "NOTES"]
+    assert row.split()[1:3] == [second["id"], "rejected"]
+
+
+def test_asking_for_one_more_approval(relman: Command, author: Command, name: str) -> None:
+    deployment = answer(author, "deployment", "create", f"{name}@1.0.0", name)["id"]
+    asked = answer(author, "approval", "create", deployment, "--approver", "admin", "--notes", "please")
+    assert (asked["status"], asked["notes"]) == ("APPROVAL_STATUS_PENDING", "please")
+    assert author("approval", "delete", asked["id"]).stderr == f"approval {asked['id']} is withdrawn\n"
+    assert [approval["id"] for approval in answer(relman, "approval", "list", "--status", "cancelled")] == [asked["id"]]
 
 
 def test_a_list_is_an_array_and_says_when_there_is_more(relman: Command, name: str) -> None:

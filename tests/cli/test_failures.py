@@ -1,3 +1,4 @@
+import os
 import signal
 import subprocess
 import sys
@@ -41,6 +42,11 @@ def test_each_command_can_be_loaded(name: str, bare: Command) -> None:
         (["run", "--stage", "x", "--", "true"], "--deployment"),
         (["logs", "x", "--tail", "1", "--since", "1m"], "either --tail or --since"),
         (["login"], "--password-stdin"),
+        (["release", "list", "--since", "99999999999d"], "at most 20000d"),
+        (["env", "lock", "x", "--reason", "x", "--for", "9" * 400], "at most 20000d"),
+        (["deployment", "create", "a@1", "b", "--stage", "x:99999999999"], "at most 20000d"),
+        (["stage", "create", "x", "y", "--timeout", "99999999999"], "--timeout"),
+        (["watch", "x", "--after-revision", "99999999999999999999"], "--after-revision"),
     ],
 )
 def test_a_wrong_call_is_told_what_is_wrong(arguments: list[str], said: str, bare: Command) -> None:
@@ -48,6 +54,19 @@ def test_a_wrong_call_is_told_what_is_wrong(arguments: list[str], said: str, bar
     assert said in done.stderr
     assert done.returncode == (1 if said == "cannot reach" else 2)
     assert "Traceback" not in done.stderr
+
+
+def test_an_argument_that_is_no_text_is_told_so(bare: Command) -> None:
+    done = bare("service", "create", os.fsdecode(b"caf\xe9"))
+    assert done.stderr == "Error: 'caf\\udce9' is not UTF-8 text\n"
+    assert done.returncode == 1
+
+
+def test_an_option_before_the_command_counts_for_more_than_the_environment(bare: Command) -> None:
+    bare.environment |= {"RELMAN_SERVER": "127.0.0.1:2", "RELMAN_OUTPUT": "json"}
+    assert "127.0.0.1:1:" in bare("--server", "127.0.0.1:1", "whoami").stderr
+    assert "127.0.0.1:1:" in bare("--server", "127.0.0.1:3", "whoami", "--server", "127.0.0.1:1").stderr
+    assert "127.0.0.1:2:" in bare("whoami").stderr
 
 
 def test_where_nobody_listens_is_one_sentence(bare: Command) -> None:

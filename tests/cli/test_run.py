@@ -147,6 +147,15 @@ def test_children_that_stay_behind_do_not_hold_it_up(relman: Command, deployment
     assert time.monotonic() - began < 10
 
 
+def test_children_that_stay_behind_and_go_on_printing_do_not_hold_it_up(
+    relman: Command, admin: Client, deployment: str
+) -> None:
+    done = sh(relman, deployment, "(for i in {1..200}; do echo noise; sleep 0.1; done) & seq 20000")
+    assert done.returncode == 0
+    assert stage_of(admin, deployment).status == SUCCEEDED
+    assert "20000" in texts_of(admin, deployment)
+
+
 def test_a_reader_that_goes_away_does_not_disturb_the_command(relman: Command, admin: Client, deployment: str) -> None:
     running = relman.start("run", "-d", deployment, "-s", "build", "--", "seq", "50000")
     assert running.stdout is not None
@@ -228,6 +237,35 @@ def test_without_a_server_at_the_end_it_gives_up_when_told(
     assert started.returncode == status
     assert "connection lost, buffering" in said
     assert "could not be reported" in said
+
+
+def test_while_it_waits_for_a_server_that_is_away_it_can_be_ended(
+    running: ServerProcess, relman: Command, admin: Client, deployment: str
+) -> None:
+    """The first signal ends the command, which is held back; nobody should need SIGKILL for relman itself."""
+    with Proxy(running.address) as proxy:
+        relman.environment["RELMAN_SERVER"] = proxy.address
+        started = relman.start(
+            *("run", "-q", "-d", deployment, "-s", "build", "--give-up-after", "1s", "--"),
+            *("bash", "-c", "read; trap 'exit 7' TERM; seq 2000000"),
+            stdin=subprocess.PIPE,
+        )
+        assert started.stdin is not None
+        for _ in range(200):
+            if texts_of(admin, deployment):
+                break
+            time.sleep(0.1)
+        proxy.refuse()
+        started.stdin.write("\n")
+        started.stdin.flush()
+        assert started.stderr is not None
+        assert started.stderr.readline() == "relman: connection lost, buffering\n"
+        for _ in range(2):
+            time.sleep(2)
+            started.send_signal(signal.SIGTERM)
+        _, said = started.communicate(timeout=20)
+    assert started.returncode in {7, 128 + signal.SIGTERM}
+    assert "could not be delivered" in said
 
 
 def test_json_is_not_mixed_into_the_commands_output(relman: Command, deployment: str) -> None:

@@ -179,6 +179,7 @@ async def test_a_tail_goes_on_when_the_login_expires(server: RunningServer, cloc
             texts += [line.text for line in event.entries]
         await tail.aclose()
     assert texts == ["after"]
+    assert breaks == []  # nobody is told of a connection that was lost: it was not
 
 
 async def test_the_asyncio_client_follows_as_the_other_one_does(running: ServerProcess, admin: Client) -> None:

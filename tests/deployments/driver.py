@@ -133,14 +133,16 @@ class Driver:
         release = self.random.choice(usable if usable and self.random.random() < 0.9 else self.model.releases)
         environment = self.random.choice(self.model.environments)
         names = STAGES[: self.random.randint(0, 2)]
-        created = await make_deployment(
+        call = make_deployment(
             self.admin, self.admin, release=release.id, environment=environment.name, stages=list(names)
         )
+        created = await self.attempt("create", call, allowed=release.may_be_deployed)
+        if created is None:
+            return
         found = ModelDeployment(
             created.id, len(self.model.deployments), release, environment, stages=["PENDING"] * len(names)
         )
         self.model.deployments.append(found)
-        self.taken["create"] += 1
         assert gates(created) == self.model.gates(found)
 
     async def start(self) -> None:
@@ -236,9 +238,8 @@ class Driver:
             return
         over = [found for found in self.model.deployments if found.status in {"FAILED", "CANCELLED"}]
         old = self.random.choice(over if over and self.random.random() < 0.8 else self.model.deployments)
-        again = await self.attempt(
-            "retry", steps.retry(self.admin, pb.Deployment(id=old.id)), allowed=old.status in {"FAILED", "CANCELLED"}
-        )
+        allowed = old.status in {"FAILED", "CANCELLED"} and old.release.may_be_deployed
+        again = await self.attempt("retry", steps.retry(self.admin, pb.Deployment(id=old.id)), allowed=allowed)
         if again is not None:
             stages = ["PENDING"] * len(old.stages)
             number = len(self.model.deployments)

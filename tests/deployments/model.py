@@ -20,6 +20,11 @@ class ModelRelease:
         """How many reasons there are not to deploy it."""
         return (self.status in {"DRAFT", "ABANDONED"}) + self.held
 
+    @property
+    def may_be_deployed(self) -> bool:
+        """Whether a deployment of it may be made: one of a draft waits, one of what was given up is refused."""
+        return not self.held and self.status != "ABANDONED"
+
 
 @dataclass
 class ModelEnvironment:

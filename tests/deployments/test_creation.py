@@ -7,7 +7,7 @@ import pytest
 from relman_client.v1 import deployment_pb2 as pb
 from relman_client.v1 import release_pb2, stage_pb2
 from tests.deployments import steps
-from tests.deployments.steps import FAILED, deploy, gates, kind, make_in, state
+from tests.deployments.steps import FAILED, deploy, kind, make_in, state
 from tests.factories import (
     RunningServer,
     make_deployment,
@@ -229,7 +229,7 @@ async def test_a_repeated_request_id_makes_one_deployment(server: RunningServer)
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_ID_REUSED")
 
 
-async def test_an_abandoned_and_a_held_release_are_recorded_and_wait(server: RunningServer) -> None:
+async def test_an_abandoned_and_a_held_release_are_refused(server: RunningServer) -> None:
     service = await make_service(server.admin)
     for stop in ("abandon", "quarantine"):
         release = await make_release(server.admin, service=service.name)
@@ -239,6 +239,6 @@ async def test_an_abandoned_and_a_held_release_are_recorded_and_wait(server: Run
             await server.admin.releases.QuarantineRelease(
                 release_pb2.QuarantineReleaseRequest(release=release.id, reason="it leaks")
             )
-        deployment = await make_deployment(server.admin, server.admin, release=release.id)
-        assert (state(deployment), gates(deployment)) == ("PENDING", ["RELEASE"])
-        assert deployment.blockers[0].subject_id == release.id
+        refusal = await refused(make_deployment(server.admin, server.admin, release=release.id))
+        stopped = "ABANDONED" if stop == "abandon" else "QUARANTINED"
+        assert (refusal.code, refusal.info.metadata["state"]) == (grpc.StatusCode.FAILED_PRECONDITION, stopped)

@@ -43,7 +43,7 @@ async def test_a_blocked_deployment_says_in_a_sentence_what_it_waits_for(server:
     deployment = await make_in(server, "PENDING")
     (event,) = await events_of(server.admin, deployment)
     assert event.message == (
-        f"Waiting: {deployment.service_name}@{deployment.release_version} is a draft: publish it first."
+        f"It cannot start yet. {deployment.service_name}@{deployment.release_version} is a draft: publish it first."
     )
 
 

@@ -2,17 +2,14 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import grpc
 import pytest
-from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from relman_client.v1 import deployment_pb2 as pb
 from relman_client.v1 import stage_pb2
-from relman_server.kernel.db.transaction import Reading
 from tests.deployments import steps
 from tests.deployments.steps import events_of, gates, get, make_in, queue, state
 from tests.factories import Refusal, RunningServer, make_deployment, make_environment, make_release, make_service
@@ -20,23 +17,6 @@ from tests.factories import Refusal, RunningServer, make_deployment, make_enviro
 
 def _refusals(results: list[object]) -> list[Refusal]:
     return [Refusal(result) for result in results if isinstance(result, grpc.aio.AioRpcError)]
-
-
-def _deadlocks(tx: Reading) -> int:
-    tx.scalar(text("select pg_stat_force_next_flush()"))
-    return int(tx.scalar(text("select deadlocks from pg_stat_database where datname = current_database()")))
-
-
-@pytest.fixture
-async def _no_deadlock(server: RunningServer, engine_name: str) -> AsyncIterator[None]:
-    """Retried deadlocks would be right, too, but each costs a second: there shall be none."""
-    if engine_name == "sqlite":
-        yield
-        return
-    before = await server.app.db.read(_deadlocks)
-    yield
-    await asyncio.sleep(0.1)
-    assert await server.app.db.read(_deadlocks) == before
 
 
 async def test_of_many_who_start_the_same_deployment_one_does(server: RunningServer) -> None:
@@ -76,7 +56,7 @@ async def test_the_database_itself_refuses_a_second_in_progress(server: RunningS
         await server.app.db.write(steps.set_columns, second.id, {"status": "IN_PROGRESS"})
 
 
-@pytest.mark.usefixtures("_no_deadlock")
+@pytest.mark.usefixtures("no_deadlock")
 async def test_of_many_created_at_once_one_is_ready(server: RunningServer) -> None:
     service, environment = await make_service(server.admin), await make_environment(server.admin)
     releases = [await make_release(server.admin, service=service.name) for _ in range(8)]
@@ -94,7 +74,7 @@ def _place(deployment: pb.Deployment) -> tuple[int, str]:
     return deployment.created_at.ToNanoseconds(), deployment.id
 
 
-@pytest.mark.usefixtures("_no_deadlock")
+@pytest.mark.usefixtures("no_deadlock")
 async def test_one_created_while_the_one_before_ends_does_not_wait_for_it(server: RunningServer) -> None:
     service = await make_service(server.admin)
     for _ in range(10):
@@ -109,7 +89,7 @@ async def test_one_created_while_the_one_before_ends_does_not_wait_for_it(server
         assert state(await get(server.admin, second)) == "READY"
 
 
-@pytest.mark.usefixtures("_no_deadlock")
+@pytest.mark.usefixtures("no_deadlock")
 async def test_one_created_while_its_environment_is_locked_waits(server: RunningServer) -> None:
     for _ in range(10):
         environment = await make_environment(server.admin)
@@ -121,7 +101,7 @@ async def test_one_created_while_its_environment_is_locked_waits(server: Running
         assert gates(await get(server.admin, deployment)) == ["LOCK"]
 
 
-@pytest.mark.usefixtures("_no_deadlock")
+@pytest.mark.usefixtures("no_deadlock")
 async def test_a_queue_is_cancelled_all_at_once_without_a_deadlock(server: RunningServer) -> None:
     for _ in range(3):
         waiting = await queue(server, 8)
@@ -134,7 +114,7 @@ async def test_a_queue_is_cancelled_all_at_once_without_a_deadlock(server: Runni
         assert gates(await get(server.admin, waiting[1])) == ["LOCK"]
 
 
-@pytest.mark.usefixtures("_no_deadlock")
+@pytest.mark.usefixtures("no_deadlock")
 async def test_a_busy_queue_ends_with_everything_done_in_order(server: RunningServer) -> None:
     service, environment = await make_service(server.admin), await make_environment(server.admin)
     release = await make_release(server.admin, service=service.name)

@@ -119,13 +119,6 @@ async def test_a_stale_etag_stops_every_transition(server: RunningServer) -> Non
     await steps.complete(server.admin, deployment, etag=deployment.etag)
 
 
-async def test_leases_and_overrides_are_not_offered_and_nothing_starts(server: RunningServer) -> None:
-    deployment = await make_in(server, "READY")
-    refusal = await refused(steps.start(server.admin, deployment, takeover=True))
-    assert refusal.code == grpc.StatusCode.UNIMPLEMENTED
-    assert state(await steps.get(server.admin, deployment)) == "READY"
-
-
 async def test_an_unknown_deployment_is_not_found_and_a_wrong_id_is_refused(server: RunningServer) -> None:
     unknown = pb.Deployment(id="0190a1b2-0000-7000-8000-000000000000")
     wrong = pb.Deployment(id="checkout")

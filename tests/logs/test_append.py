@@ -224,7 +224,7 @@ async def test_where_to_write_is_checked(shared_server: RunningServer) -> None:
     lease = lease_pb2.Lease(id="mine", fencing_token=1)
     refusal = await refused(append(admin, "mine", "a", stream_name="a\nb", lease=lease))
     assert set(refusal.violations) == {"deployment", "stream_name", "lease.id"}
-    for name in ("x" * 129, "relman"):
+    for name in ("x" * 129, "@relman"):
         refusal = await refused(append(admin, deployment, "a", stream_name=name))
         assert set(refusal.violations) == {"stream_name"}
 

@@ -53,3 +53,11 @@ async def test_a_writer_is_told_and_the_tail_still_ends(small: RunningServer) ->
     await follower.to_the_end()
     assert follower.events[-1] == "end"
     assert len(follower.texts) == 2
+
+
+async def test_a_stage_with_the_servers_name_does_not_take_its_place(small: RunningServer) -> None:
+    deployment = await new_log(small, "relman")
+    await append(small.admin, deployment, "x" * 60, stage="relman")
+    assert (await refused(append(small.admin, deployment, "y" * 60, first=2, stage="relman"))).reason == "LOG_QUOTA"
+    listed = await small.admin.logs.ListLogs(pb.ListLogsRequest(deployment=deployment))
+    assert [entry.source for entry in listed.entries] == [pb.LOG_SOURCE_STDOUT, pb.LOG_SOURCE_SYSTEM]

@@ -125,7 +125,7 @@ async def test_the_first_message_opens(shared_server: RunningServer) -> None:
     nothing.close()
     refusal = await refused(nothing.call.read())
     assert set(refusal.violations) == {"open"}
-    bad = Writer(shared_server.admin, deployment="x", stream_name="relman", stage="s")
+    bad = Writer(shared_server.admin, deployment="x", stream_name="@relman", stage="s")
     refusal = await refused(bad.call.read())
     assert set(refusal.violations) == {"open.deployment", "open.stream_name"}
 

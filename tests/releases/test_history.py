@@ -58,6 +58,16 @@ def _close(tx: Transaction, first: str, last: str) -> None:
     tx.audit("release.update", release)
 
 
+async def test_a_chain_of_large_releases_fits_into_an_answer_and_goes_on(server: RunningServer) -> None:
+    changes = [pb.Change(commit="a" * 40, author="x" * 190, title="t" * 490) for _ in range(1000)]
+    service = await make_service(server.admin)
+    chain = [await make_release(server.admin, service=service.name, changes=changes) for _ in range(6)]
+    first = await _history(server, chain[-1])
+    assert first.truncated
+    rest = await _history(server, pb.Release(id=first.entries[-1].release.previous_release_id))
+    assert [*_ids(first), *_ids(rest)] == [release.id for release in reversed(chain)]
+
+
 async def test_a_circle_in_the_database_ends_where_it_repeats(server: RunningServer) -> None:
     chain = await _chain(server, 3)
     await server.app.db.write(_close, chain[0].id, chain[2].id)

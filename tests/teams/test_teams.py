@@ -167,6 +167,14 @@ async def test_a_query_is_data_and_knows_no_case(server: RunningServer) -> None:
     assert [found.id for found in listed.teams] == [team.id]
 
 
+async def test_a_query_finds_letters_outside_ascii(server: RunningServer, engine_name: str) -> None:
+    """In any case where the database knows case: PostgreSQL without a locale, as here, does so of ASCII only."""
+    team = await make_team(server.admin, description="Weniger Ärger")
+    for query in ("Ärger", "ÄRGER") if engine_name == "sqlite" else ("Ärger",):
+        listed = await server.admin.teams.ListTeams(pb.ListTeamsRequest(query=query))
+        assert [found.name for found in listed.teams] == [team.name]
+
+
 async def test_teams_of_a_user_are_those_they_are_in(server: RunningServer) -> None:
     ann = await server.user()
     team = await make_team(ann)

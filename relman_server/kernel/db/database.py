@@ -4,12 +4,9 @@ Why threads over a synchronous engine: measured, half the CPU of an asynchronous
 transaction, because nothing cancels the thread (docs/adr/0002-transactions-in-threads.md).
 """
 
-import asyncio
 import random
-import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any, TypeVar, TypeVarTuple, overload
 
@@ -22,9 +19,10 @@ from relman_server.kernel.clock import Clock
 from relman_server.kernel.db import audit, failures, idempotency
 from relman_server.kernel.db.engine import read_engine, write_engine
 from relman_server.kernel.db.transaction import Reading, Transaction
-from relman_server.kernel.errors import RelmanError, ResourceExhausted
+from relman_server.kernel.errors import RelmanError
 from relman_server.kernel.events import Events
 from relman_server.kernel.identity import Call, current_call
+from relman_server.kernel.workers import Workers
 
 Ts = TypeVarTuple("Ts")
 T = TypeVar("T")
@@ -64,8 +62,8 @@ class Database:
         self.reads = read_engine(url, readers)
         audit.watch(self.writes)
         writers = 1 if self.engine == "sqlite" else connections
-        self._writers = _Workers("write", writers)
-        self._readers = _Workers("read", readers)
+        self._writers = Workers("write", writers, waiting=MAX_WAITING)
+        self._readers = Workers("read", readers, waiting=MAX_WAITING)
 
     @overload
     async def write(self, fn: Callable[[Transaction, *Ts], T], *args: *Ts) -> T: ...
@@ -236,31 +234,3 @@ def _one(tx: Reading) -> None:
 def _version(tx: Reading) -> str:
     query = "select sqlite_version()" if tx.engine == "sqlite" else "show server_version"
     return str(tx.scalar(text(query)))
-
-
-class _Workers:
-    """Threads with a bounded queue before them: past the bound a call is refused at once."""
-
-    def __init__(self, name: str, threads: int) -> None:
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"relman-{name}")
-        self._bound = threads + MAX_WAITING
-        self._lock = threading.Lock()
-        self._waiting = 0
-
-    async def run(self, work: Callable[[], T]) -> T:
-        with self._lock:
-            if self._waiting >= self._bound:
-                raise ResourceExhausted("Too many calls are waiting; try again soon.", retry_after=timedelta(seconds=1))
-            self._waiting += 1
-        future = self._pool.submit(work)
-        # Not in a finally: a cancelled call leaves, its thread goes on and still counts.
-        future.add_done_callback(self._done)
-        return await asyncio.wrap_future(future)
-
-    def _done(self, _: "Future[Any]") -> None:
-        with self._lock:
-            self._waiting -= 1
-
-    def close(self) -> None:
-        # What has not begun by now serves a call that has ended.
-        self._pool.shutdown(wait=True, cancel_futures=True)

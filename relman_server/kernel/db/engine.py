@@ -61,6 +61,8 @@ def _prepare_sqlite(engine: Engine) -> None:
     def on_connect(connection: sqlite3.Connection, _: object) -> None:
         # Transactions are begun below, not by the driver (which would begin them deferred).
         connection.isolation_level = None
+        # SQLite's own knows only ASCII: who looks for "Ärger" would not find it.
+        connection.create_function("lower", 1, _lower, deterministic=True)
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
         # A read-only file cannot be switched to WAL; it can still be read, so that is no reason to fail here.
@@ -72,6 +74,10 @@ def _prepare_sqlite(engine: Engine) -> None:
         cursor.close()
 
     event.listen(engine, "connect", on_connect)
+
+
+def _lower(text: str | None) -> str | None:
+    return None if text is None else text.lower()
 
 
 def _begin_immediate(connection: Connection) -> None:

@@ -1,4 +1,4 @@
-"""Sixth step: who calls. Streams are watched to their end: an expired or revoked token ends them."""
+"""Seventh step: who calls. Streams are watched to their end: an expired or revoked token ends them."""
 
 from collections.abc import Callable
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Seventh step: whether this caller may call this RPC at all.
+"""Eighth step: whether this caller may call this RPC at all.
 
 What depends on a row is decided in logic, with the row.
 """

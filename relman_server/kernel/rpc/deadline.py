@@ -1,4 +1,4 @@
-"""Fifth step: work that nobody waits for any more is not started."""
+"""Sixth step: work that nobody waits for any more is not started."""
 
 import time
 from typing import Any

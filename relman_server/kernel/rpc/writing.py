@@ -3,7 +3,7 @@
 `writer(pb.Release)` is all a convert.py says of a plain resource. Columns that are None leave their field unset.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
@@ -66,19 +66,14 @@ def writer(message: type[M], **computed: Callable[[Source], Any]) -> Callable[[S
 def page_writer(message: type[M], plural: str, write: Callable[[Source], Message]) -> Callable[[Listed], M]:
     """Return the function that writes a page of rows as such a list response.
 
-    A page of large rows ends before clients refuse it (most take 4 MiB); its token goes on with the rest.
+    A page of large rows ends before clients refuse it; its token goes on with the rest.
     """
 
     def write_page(listed: Listed) -> M:
-        resources: list[Message] = []
-        size, token = 0, listed.next_page_token
-        for index, row in enumerate(listed.rows):
-            resource = write(row)
-            size += resource.ByteSize() + 8  # with its tag and length
-            if resources and size > PAGE_BYTES:
-                token = listed.token_after(listed.rows[index - 1])
-                break
-            resources.append(resource)
+        resources = fitting(write(row) for row in listed.rows)
+        token = listed.next_page_token
+        if len(resources) < len(listed.rows):
+            token = listed.token_after(listed.rows[len(resources) - 1])
         return message(
             **{plural: resources},
             next_page_token=token,
@@ -90,6 +85,18 @@ def page_writer(message: type[M], plural: str, write: Callable[[Source], Message
         )
 
     return write_page
+
+
+def fitting(messages: Iterable[M]) -> list[M]:
+    """Return the first messages, as many as clients take in one answer (most take 4 MiB), and at least one."""
+    chosen: list[M] = []
+    size = 0
+    for message in messages:
+        size += message.ByteSize() + 8  # with its tag and length
+        if chosen and size > PAGE_BYTES:
+            break
+        chosen.append(message)
+    return chosen
 
 
 def empty(_: object) -> Empty:

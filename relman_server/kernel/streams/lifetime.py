@@ -25,6 +25,11 @@ class Lifetime:
         self.still_welcome = still_welcome
         self._ended: asyncio.Future[RelmanError] = asyncio.get_running_loop().create_future()
 
+    @property
+    def ended(self) -> bool:
+        """Whether it was ended from outside."""
+        return self._ended.done()
+
     def end(self, error: RelmanError) -> None:
         """Let the stream's next or present wait raise the error."""
         if not self._ended.done():

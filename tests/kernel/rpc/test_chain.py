@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from relman_server.app import interceptors
 from relman_server.kernel.clock import SystemClock
+from relman_server.kernel.db.denials import Denials
 from relman_server.kernel.identity import Call, Identity
 from relman_server.kernel.rpc.chain import Chain, Context, Interceptor, Proceed
 from relman_server.kernel.streams.lifetime import Lifetimes
@@ -27,12 +28,13 @@ class Nobody:
 
 def test_the_order_of_the_chain() -> None:
     """Each step relies on those before it: what is raised by a later one is mapped by Errors and seen by the log."""
-    chain = interceptors(CollectorRegistry(), Nobody(), Lifetimes(), SystemClock(), b"key")
+    chain = interceptors(CollectorRegistry(), Denials(SystemClock()), Nobody(), Lifetimes(), SystemClock(), b"key")
     assert [type(step).__name__ for step in chain] == [
         "RequestId",
         "AccessLog",
         "Metrics",
         "Errors",
+        "Refusals",
         "Deadline",
         "Authenticate",
         "Authorize",

@@ -75,11 +75,11 @@ def _blocked(release: threading.Event) -> Callable[..., Any]:
 
 
 async def _settled(server: RunningServer) -> None:
-    """Wait until nothing is written, the server's own housekeeping included, which comes in more than one step."""
-    quiet = 0
-    for _ in range(250):
-        quiet = 0 if server.app.db._writers._waiting else quiet + 1
-        if quiet == 5:
+    """Wait until nothing is written for a while, the server's own housekeeping included, which has several steps."""
+    idle = 0
+    for _ in range(500):
+        idle = 0 if server.app.db._writers._waiting else idle + 1
+        if idle == 5:
             return
         await asyncio.sleep(0.02)
     raise AssertionError("something is written for too long")

@@ -1,0 +1,24 @@
+"""`relman reject`."""
+
+from typing import Annotated
+
+import typer
+
+from relman_client.cli.deployment import DeploymentArgument, show_deployment
+from relman_client.cli.options import new_app
+from relman_client.cli.session import Session, connected
+from relman_client.v1.deployment_pb2 import RejectDeploymentRequest
+
+app = new_app()
+
+
+@app.command()
+@connected
+def reject(
+    session: Session,
+    deployment: DeploymentArgument,
+    notes: Annotated[str, typer.Option("--notes", help="Why.")],
+) -> None:
+    """Reject a deployment that waits for you, which ends it."""
+    request = RejectDeploymentRequest(deployment=deployment, notes=notes)
+    show_deployment(session, session.client.deployments.RejectDeployment(request))

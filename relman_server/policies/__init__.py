@@ -1,0 +1,1 @@
+"""Deploy policies: when nothing may be deployed."""
