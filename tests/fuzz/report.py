@@ -31,6 +31,7 @@ class Report:
         command: The flags that make the same run.
         faults: What must not be.
         notes: What else is worth knowing, for example why it stopped early.
+        missing: What could not be prepared, and how often.
         warnings: Of the server's log, and how often.
         memory: Of the server, in MiB, at the start and after every round.
         seconds: How long it took.
@@ -39,6 +40,7 @@ class Report:
     command: str
     faults: list[Fault] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    missing: Counter[str] = field(default_factory=Counter)
     warnings: Counter[str] = field(default_factory=Counter)
     memory: list[float] = field(default_factory=list)
     seconds: float = 0.0
@@ -101,6 +103,7 @@ class Report:
             on_the_way = ", ".join(f"{size:.0f}" for size in self.memory[:: max(len(self.memory) // 8, 1)])
             lines.append(f"  server's memory: {self.memory[0]:.0f} MiB at the start, {self.memory[-1]:.0f} at the end")
             lines.append(f"    on the way: {on_the_way}")
+        lines += [f"  not prepared {count:,} times: {what}" for what, count in self.missing.most_common(20)]
         lines += [f"  log warns {count:,} times: {what}" for what, count in self.warnings.most_common(20)]
         lines += [f"  note: {note}" for note in self.notes]
         lines += [self._described(fault) for fault in self.faults]

@@ -86,8 +86,8 @@ class _Run:
             except (grpc.aio.AioRpcError, RelmanError) as error:
                 self._fault(f"the server cannot be used any more: {error}")
                 break
+            self.report.missing.update(world.missing)
             if not self.report.memory:
-                self.report.notes += [f"not prepared: {missing}" for missing in world.missing]
                 self.report.memory.append(self._target.memory)
             await self._round(channel, world, numbers)
             self.report.memory.append(self._target.memory)

@@ -131,8 +131,10 @@ async def _household(callers: dict[str, Caller]) -> None:
 
 
 async def _run(caller: Caller, deployment: str, outcome: common_pb2.Outcome.ValueType) -> None:
-    """Start a deployment, write lines, and complete it if there is an outcome."""
-    await caller.deployments.StartDeployment(deployment_pb2.StartDeploymentRequest(deployment=deployment))
+    """Start a deployment under a lease, write lines, and complete it if there is an outcome."""
+    start = deployment_pb2.StartDeploymentRequest(deployment=deployment)
+    start.lease_ttl.FromSeconds(3600)
+    await caller.deployments.StartDeployment(start)
     entries = [log_pb2.LogEntry(text=text) for text in ("one", "two", "three")]
     await caller.logs.AppendLogs(
         log_pb2.AppendLogsRequest(deployment=deployment, stream_name="main", first_sequence=1, entries=entries)
