@@ -96,6 +96,7 @@ class LogWriter:
         source: "LogSource.ValueType" = LogSource.LOG_SOURCE_STDOUT,
         severity: "Severity.ValueType" = Severity.SEVERITY_UNSPECIFIED,
         nanoseconds: int | None = None,
+        timeout: float | None = None,
     ) -> None:
         """Add a line, or several separated by line ends; blocks while the buffer is full.
 
@@ -104,15 +105,21 @@ class LogWriter:
             source: Where it came from.
             severity: How serious it is; unset is stored as INFO.
             nanoseconds: When it was printed, since 1970; unset means now.
+            timeout: Seconds to wait while the buffer is full; unset: as long as it takes.
 
         Raises:
+            TimeoutError: The buffer was full for so long; the line is not added.
             RelmanError: The writer had to give up.
             ValueError: It was closed.
         """
         for entry in entries_of(text, source, severity, nanoseconds):
             with self._changed:
-                self._changed.wait_for(lambda: not self._buffer.is_full or self._failure or self._closing)
+                has_room = self._changed.wait_for(
+                    lambda: not self._buffer.is_full or self._failure or self._closing, timeout
+                )
                 self._raise_failure()
+                if not has_room:
+                    raise TimeoutError(f"the buffer of the log was full for {timeout} s")
                 if self._closing:
                     raise ValueError("the log writer is closed")
                 was_idle = not self._buffer.has_unsent
