@@ -126,6 +126,7 @@ class _Job:
         self._outcome = Outcome.OUTCOME_FAILED
         self._result = ""
         self._log_lost = False
+        self._deadline: float | None = None
         stream = WriteLogsRequest.Open(deployment=stage.deployment_id, stage=stage.id, stream_name=_stream_name(stage))
         self._log = LogWriter(
             session.client,
@@ -145,21 +146,21 @@ class _Job:
             status = error.status
             self._result = str(error)
             note(f"relman: {error}")
-        for number, lines in self._lines.items():
-            for line in lines.end():
-                self._write(line, _SOURCES[number])
         if status == 0:
             self._outcome = Outcome.OUTCOME_SUCCEEDED
         self._result += f" ({exact(timedelta(seconds=time.monotonic() - began))})"
-        self._write(self._result, LogSource.LOG_SOURCE_SYSTEM)
         return status
 
     def report(self, patience: float) -> bool:
         """Deliver what is left of the log, then how it ended; answers whether relman knows the latter."""
-        deadline = time.monotonic() + patience
+        self._deadline = time.monotonic() + patience
         try:
-            self._close_log(patience)
-            self._complete(deadline)
+            for number, lines in self._lines.items():
+                for line in lines.end():
+                    self._write(line, _SOURCES[number])
+            self._write(self._result, LogSource.LOG_SOURCE_SYSTEM)
+            self._close_log()
+            self._complete(self._deadline)
         except RelmanError as error:
             note(f"relman: the stage's end could not be reported: {sentence(error)}")
             return False
@@ -168,14 +169,13 @@ class _Job:
             return False
         return True
 
-    def _close_log(self, patience: float) -> None:
+    def _close_log(self) -> None:
         if self._log_lost:
             return
         try:
-            self._log.close(patience)
+            self._log.close(self._patience())
         except TimeoutError:
-            note(f"relman: {self._log.unacknowledged} lines of the log could not be delivered")
-            self._log_lost = True
+            self._leave_undelivered()
         except RelmanError as error:
             self._lose_log(error)
 
@@ -207,9 +207,19 @@ class _Job:
         if self._log_lost:
             return
         try:
-            self._log.write(line, source=source, nanoseconds=nanoseconds)
+            self._log.write(line, source=source, nanoseconds=nanoseconds, timeout=self._patience())
+        except TimeoutError:
+            self._leave_undelivered()
         except RelmanError as error:
             self._lose_log(error)
+
+    def _patience(self) -> float | None:
+        """Seconds to wait for the server; while the command runs, as long as it takes."""
+        return None if self._deadline is None else max(self._deadline - time.monotonic(), 0.0)
+
+    def _leave_undelivered(self) -> None:
+        self._log_lost = True
+        note(f"relman: {self._log.unacknowledged} lines of the log could not be delivered")
 
     def _lose_log(self, error: RelmanError) -> None:
         """The command matters more than its log: it goes on."""
