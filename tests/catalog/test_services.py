@@ -207,21 +207,21 @@ async def test_a_repeated_request_id_records_one_service(server: RunningServer) 
     assert await server.admin.catalog.CreateService(request) == await server.admin.catalog.CreateService(request)
 
 
-async def test_services_are_listed_by_name_in_one_statement(server: RunningServer) -> None:
+async def test_services_are_listed_by_name_in_one_statement(own_server: RunningServer) -> None:
     for name in ("b", "a", "c"):
-        await make_service(server.admin, name=name)
-    with statements(server.app.db) as seen:
-        listed = await server.admin.catalog.ListServices(pb.ListServicesRequest())
+        await make_service(own_server.admin, name=name)
+    with statements(own_server.app.db) as seen:
+        listed = await own_server.admin.catalog.ListServices(pb.ListServicesRequest())
     assert [service.name for service in listed.services] == ["a", "b", "c"]
     assert len(seen) == 1
 
 
-async def test_services_are_listed_in_the_order_asked_for(server: RunningServer) -> None:
+async def test_services_are_listed_in_the_order_asked_for(own_server: RunningServer) -> None:
     for name in ("b", "a", "c"):
-        await make_service(server.admin, name=name)
-    listed = await server.admin.catalog.ListServices(pb.ListServicesRequest(order_by="created_at desc"))
+        await make_service(own_server.admin, name=name)
+    listed = await own_server.admin.catalog.ListServices(pb.ListServicesRequest(order_by="created_at desc"))
     assert [service.name for service in listed.services] == ["c", "a", "b"]
-    refusal = await refused(server.admin.catalog.ListServices(pb.ListServicesRequest(order_by="is_active")))
+    refusal = await refused(own_server.admin.catalog.ListServices(pb.ListServicesRequest(order_by="is_active")))
     assert set(refusal.violations) == {"order_by"}
 
 
@@ -246,30 +246,30 @@ async def test_a_team_without_services_has_none_and_an_unknown_one_is_not_found(
     assert (refusal.code, refusal.resource.resource_type) == (grpc.StatusCode.NOT_FOUND, "team")
 
 
-async def test_services_are_filtered_by_activity_and_text(server: RunningServer) -> None:
-    alive = await make_service(server.admin, description="Sends mail_s")
-    over = await make_service(server.admin, description="Sends mails")
-    await server.admin.catalog.UpdateService(pb.UpdateServiceRequest(service=over.name, is_active=False))
+async def test_services_are_filtered_by_activity_and_text(own_server: RunningServer) -> None:
+    alive = await make_service(own_server.admin, description="Sends mail_s")
+    over = await make_service(own_server.admin, description="Sends mails")
+    await own_server.admin.catalog.UpdateService(pb.UpdateServiceRequest(service=over.name, is_active=False))
     for wanted, expected in (
         (pb.ListServicesRequest(is_active=True), [alive.id]),
         (pb.ListServicesRequest(is_active=False), [over.id]),
         (pb.ListServicesRequest(query="MAIL_"), [alive.id]),
     ):
-        listed = await server.admin.catalog.ListServices(wanted)
+        listed = await own_server.admin.catalog.ListServices(wanted)
         assert [service.id for service in listed.services] == expected
 
 
-async def test_pages_by_token_keep_to_the_filters_they_began_with(server: RunningServer) -> None:
+async def test_pages_by_token_keep_to_the_filters_they_began_with(own_server: RunningServer) -> None:
     for _ in range(3):
-        await make_service(server.admin)
-    first = await server.admin.catalog.ListServices(pb.ListServicesRequest(page_size=2, is_active=True))
-    second = await server.admin.catalog.ListServices(
+        await make_service(own_server.admin)
+    first = await own_server.admin.catalog.ListServices(pb.ListServicesRequest(page_size=2, is_active=True))
+    second = await own_server.admin.catalog.ListServices(
         pb.ListServicesRequest(page_size=2, is_active=True, page_token=first.next_page_token)
     )
     assert len({service.id for service in (*first.services, *second.services)}) == 3
     assert (second.page, second.total_size, second.next_page_token) == (2, 3, "")
     refusal = await refused(
-        server.admin.catalog.ListServices(
+        own_server.admin.catalog.ListServices(
             pb.ListServicesRequest(page_size=2, is_active=False, page_token=first.next_page_token)
         )
     )

@@ -284,30 +284,32 @@ async def test_a_repeated_request_id_creates_one_environment(server: RunningServ
     assert await create(request) == await create(request)
 
 
-async def test_environments_are_listed_by_name_in_one_statement(server: RunningServer) -> None:
+async def test_environments_are_listed_by_name_in_one_statement(own_server: RunningServer) -> None:
     for name in ("b", "a", "c"):
-        await make_environment(server.admin, name=name)
-    with statements(server.app.db) as seen:
-        listed = await server.admin.environments.ListEnvironments(pb.ListEnvironmentsRequest())
+        await make_environment(own_server.admin, name=name)
+    with statements(own_server.app.db) as seen:
+        listed = await own_server.admin.environments.ListEnvironments(pb.ListEnvironmentsRequest())
     assert [environment.name for environment in listed.environments] == ["a", "b", "c"]
     assert len(seen) == 1
 
 
-async def test_environments_are_listed_in_the_order_asked_for(server: RunningServer) -> None:
+async def test_environments_are_listed_in_the_order_asked_for(own_server: RunningServer) -> None:
     for name in ("b", "a", "c"):
-        await make_environment(server.admin, name=name)
-    listed = await server.admin.environments.ListEnvironments(pb.ListEnvironmentsRequest(order_by="created_at desc"))
+        await make_environment(own_server.admin, name=name)
+    listed = await own_server.admin.environments.ListEnvironments(
+        pb.ListEnvironmentsRequest(order_by="created_at desc")
+    )
     assert [environment.name for environment in listed.environments] == ["c", "a", "b"]
     refusal = await refused(
-        server.admin.environments.ListEnvironments(pb.ListEnvironmentsRequest(order_by="environment_type"))
+        own_server.admin.environments.ListEnvironments(pb.ListEnvironmentsRequest(order_by="environment_type"))
     )
     assert set(refusal.violations) == {"order_by"}
 
 
-async def test_environments_are_filtered_by_type_activity_and_text(server: RunningServer) -> None:
-    alive = await make_environment(server.admin, description="Like production")
-    over = await make_environment(server.admin, environment_type=pb.ENVIRONMENT_TYPE_STAGING)
-    await _update(server, over, is_active=False)
+async def test_environments_are_filtered_by_type_activity_and_text(own_server: RunningServer) -> None:
+    alive = await make_environment(own_server.admin, description="Like production")
+    over = await make_environment(own_server.admin, environment_type=pb.ENVIRONMENT_TYPE_STAGING)
+    await _update(own_server, over, is_active=False)
     for wanted, expected in (
         (pb.ListEnvironmentsRequest(environment_type=pb.ENVIRONMENT_TYPE_STAGING), [over.id]),
         (pb.ListEnvironmentsRequest(is_active=True), [alive.id]),
@@ -315,14 +317,14 @@ async def test_environments_are_filtered_by_type_activity_and_text(server: Runni
         (pb.ListEnvironmentsRequest(query="PRODUCTION"), [alive.id]),
         (pb.ListEnvironmentsRequest(environment_type=pb.ENVIRONMENT_TYPE_TESTING), []),
     ):
-        listed = await server.admin.environments.ListEnvironments(wanted)
+        listed = await own_server.admin.environments.ListEnvironments(wanted)
         assert [environment.id for environment in listed.environments] == expected
 
 
-async def test_pages_by_token_keep_to_the_filters_they_began_with(server: RunningServer) -> None:
+async def test_pages_by_token_keep_to_the_filters_they_began_with(own_server: RunningServer) -> None:
     for _ in range(3):
-        await make_environment(server.admin)
-    environments = server.admin.environments
+        await make_environment(own_server.admin)
+    environments = own_server.admin.environments
     first = await environments.ListEnvironments(pb.ListEnvironmentsRequest(page_size=2))
     second = await environments.ListEnvironments(
         pb.ListEnvironmentsRequest(page_size=2, page_token=first.next_page_token)

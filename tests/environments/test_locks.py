@@ -43,15 +43,15 @@ async def test_a_lock_without_a_span_holds_until_it_is_ended(server: RunningServ
     assert found.lock == locked.lock
 
 
-async def test_an_expired_lock_is_no_lock(server: RunningServer, clock: MovableClock) -> None:
-    environment = await make_environment(server.admin)
-    await _lock(server, environment, ttl=Duration(seconds=60))
+async def test_an_expired_lock_is_no_lock(own_server: RunningServer, clock: MovableClock) -> None:
+    environment = await make_environment(own_server.admin)
+    await _lock(own_server, environment, ttl=Duration(seconds=60))
     clock.advance(timedelta(seconds=59))
     get = pb.GetEnvironmentRequest(environment=environment.id)
-    assert (await server.admin.environments.GetEnvironment(get)).HasField("lock")
+    assert (await own_server.admin.environments.GetEnvironment(get)).HasField("lock")
     clock.advance(timedelta(seconds=1))
-    assert not (await server.admin.environments.GetEnvironment(get)).HasField("lock")
-    listed = await server.admin.environments.ListEnvironments(pb.ListEnvironmentsRequest())
+    assert not (await own_server.admin.environments.GetEnvironment(get)).HasField("lock")
+    listed = await own_server.admin.environments.ListEnvironments(pb.ListEnvironmentsRequest())
     assert not listed.environments[0].HasField("lock")
 
 
@@ -69,13 +69,13 @@ async def test_an_ended_lock_is_gone(server: RunningServer) -> None:
     assert not (await _unlock(server, environment)).HasField("lock")
 
 
-async def test_what_is_not_locked_cannot_be_unlocked(server: RunningServer, clock: MovableClock) -> None:
-    environment = await make_environment(server.admin)
-    expired = await make_environment(server.admin)
-    await _lock(server, expired, ttl=Duration(seconds=1))
+async def test_what_is_not_locked_cannot_be_unlocked(own_server: RunningServer, clock: MovableClock) -> None:
+    environment = await make_environment(own_server.admin)
+    expired = await make_environment(own_server.admin)
+    await _lock(own_server, expired, ttl=Duration(seconds=1))
     clock.advance(timedelta(seconds=1))
     for unlocked in (environment, expired):
-        refusal = await refused(_unlock(server, unlocked))
+        refusal = await refused(_unlock(own_server, unlocked))
         assert (refusal.code, refusal.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "INVALID_STATE")
 
 
@@ -122,12 +122,12 @@ def _reasons(tx: Reading) -> list[tuple[str, list[str]]]:
     return [(row.action, row.details["changes"]["lock_reason"]) for row in rows]
 
 
-async def test_locks_are_audited_with_what_was_before(server: RunningServer) -> None:
-    environment = await make_environment(server.admin)
-    await _lock(server, environment, reason="one")
-    await _lock(server, environment, reason="two")
-    await _unlock(server, environment)
-    assert await server.app.db.read(_reasons) == [
+async def test_locks_are_audited_with_what_was_before(own_server: RunningServer) -> None:
+    environment = await make_environment(own_server.admin)
+    await _lock(own_server, environment, reason="one")
+    await _lock(own_server, environment, reason="two")
+    await _unlock(own_server, environment)
+    assert await own_server.app.db.read(_reasons) == [
         ("environment.lock", ["", "one"]),
         ("environment.lock", ["one", "two"]),
         ("environment.unlock", ["two", ""]),

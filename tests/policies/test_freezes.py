@@ -53,19 +53,19 @@ async def test_a_policy_holds_for_what_it_names_and_for_all_when_it_names_none(s
         assert [policy.name for policy in alone] == names
 
 
-async def test_however_many_are_asked_for_it_is_one_statement(server: RunningServer) -> None:
-    service, environment = await make_service(server.admin), await make_environment(server.admin)
+async def test_however_many_are_asked_for_it_is_one_statement(own_server: RunningServer) -> None:
+    service, environment = await make_service(own_server.admin), await make_environment(own_server.admin)
     for _ in range(3):
-        await make_policy(server.admin, services=[service.name])
+        await make_policy(own_server.admin, services=[service.name])
     seen: list[str] = []
 
     def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
         seen.append(statement)
 
-    other = await make_service(server.admin)
+    other = await make_service(own_server.admin)
     pairs = [(UUID(each.id), UUID(environment.id)) for each in (service, other)]
-    event.listen(server.app.db.reads, "before_cursor_execute", note)
-    found = await server.app.db.read(store.freezes_for, pairs)
+    event.listen(own_server.app.db.reads, "before_cursor_execute", note)
+    found = await own_server.app.db.read(store.freezes_for, pairs)
     assert [len(found[pair]) for pair in pairs] == [3, 0]
     assert len([statement for statement in seen if "deploy_policy" in statement]) == 1
 
@@ -74,13 +74,13 @@ async def test_nothing_asked_for_is_nothing_found(server: RunningServer) -> None
     assert await server.app.db.read(store.freezes_for, []) == {}
 
 
-async def test_the_windows_of_a_policy_come_back_as_they_were_said(server: RunningServer) -> None:
+async def test_the_windows_of_a_policy_come_back_as_they_were_said(own_server: RunningServer) -> None:
     once = pb.OneTimeWindow()
     once.start.FromJsonString("2026-07-01T00:00:00Z")
     once.end.FromJsonString("2026-07-02T02:00:00+02:00")
-    created = await make_policy(server.admin, weekly_windows=[WEEKEND], one_time_windows=[once])
-    service, environment = await make_service(server.admin), await make_environment(server.admin)
-    (policy,) = await server.app.db.read(store.freezes, UUID(service.id), UUID(environment.id))
+    created = await make_policy(own_server.admin, weekly_windows=[WEEKEND], one_time_windows=[once])
+    service, environment = await make_service(own_server.admin), await make_environment(own_server.admin)
+    (policy,) = await own_server.app.db.read(store.freezes, UUID(service.id), UUID(environment.id))
     assert (policy.id, policy.name) == (UUID(created.id), created.name)
     assert policy.windows == Windows(
         (Weekly((5, 6), 18 * 60, 30 * 60, "Europe/Berlin"),),

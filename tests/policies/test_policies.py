@@ -227,9 +227,9 @@ async def test_an_environment_that_a_policy_names_stays(server: RunningServer) -
     await server.admin.environments.DeleteEnvironment(delete)
 
 
-async def test_policies_are_for_admins_to_change_and_for_all_to_read(server: RunningServer) -> None:
-    ann = await server.user()
-    policy = await make_policy(server.admin)
+async def test_policies_are_for_admins_to_change_and_for_all_to_read(own_server: RunningServer) -> None:
+    ann = await own_server.user()
+    policy = await make_policy(own_server.admin)
     for call in (
         make_policy(ann),
         ann.policies.UpdateDeployPolicy(pb.UpdateDeployPolicyRequest(deploy_policy=policy.name, is_active=False)),

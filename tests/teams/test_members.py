@@ -128,8 +128,8 @@ async def test_members_are_listed_by_username_in_one_statement(server: RunningSe
         assert len(seen) == 1
 
 
-async def test_members_are_listed_by_role_and_time(server: RunningServer) -> None:
-    zoe, ann = await server.user("zoe"), await server.user("ann")
+async def test_members_are_listed_by_role_and_time(own_server: RunningServer) -> None:
+    zoe, ann = await own_server.user("zoe"), await own_server.user("ann")
     team = await make_team(zoe)
     await _add(zoe, team, ann)
     listed = await ann.teams.ListTeamMembers(pb.ListTeamMembersRequest(team=team.name, role=pb.TEAM_ROLE_MEMBER))
@@ -164,11 +164,11 @@ def _details(tx: Reading, action: str) -> list[tuple[str, dict[str, Any]]]:
     return [(row.resource_id, row.details) for row in rows]
 
 
-async def test_a_change_of_role_is_audited_with_the_team_and_both_roles(server: RunningServer) -> None:
-    ann, bob = await server.user(), await server.user()
+async def test_a_change_of_role_is_audited_with_the_team_and_both_roles(own_server: RunningServer) -> None:
+    ann, bob = await own_server.user(), await own_server.user()
     team = await make_team(ann)
     await _add(ann, team, bob)
     await _set_role(ann, team, bob, pb.TEAM_ROLE_MAINTAINER)
-    assert await server.app.db.read(_details, "team.update_member") == [
+    assert await own_server.app.db.read(_details, "team.update_member") == [
         (team.id, {"changes": {"role": ["MEMBER", "MAINTAINER"]}, "user_id": str(bob.user_id)})
     ]

@@ -113,19 +113,19 @@ async def test_a_repeated_request_id_creates_one_team(server: RunningServer) -> 
     assert await server.admin.teams.CreateTeam(request) == await server.admin.teams.CreateTeam(request)
 
 
-async def test_teams_are_listed_by_name_in_one_statement(server: RunningServer) -> None:
+async def test_teams_are_listed_by_name_in_one_statement(own_server: RunningServer) -> None:
     for name in ("b", "a", "c"):
-        await make_team(server.admin, name=name)
-    with statements(server.app.db) as seen:
-        listed = await server.admin.teams.ListTeams(pb.ListTeamsRequest())
+        await make_team(own_server.admin, name=name)
+    with statements(own_server.app.db) as seen:
+        listed = await own_server.admin.teams.ListTeams(pb.ListTeamsRequest())
     assert [team.name for team in listed.teams] == ["a", "b", "c"]
     assert len(seen) == 1
 
 
-async def test_teams_are_listed_in_the_order_asked_for(server: RunningServer) -> None:
+async def test_teams_are_listed_in_the_order_asked_for(own_server: RunningServer) -> None:
     for name in ("b", "a", "c"):
-        await make_team(server.admin, name=name)
-    listed = await server.admin.teams.ListTeams(pb.ListTeamsRequest(order_by="created_at desc"))
+        await make_team(own_server.admin, name=name)
+    listed = await own_server.admin.teams.ListTeams(pb.ListTeamsRequest(order_by="created_at desc"))
     assert [team.name for team in listed.teams] == ["c", "a", "b"]
 
 
@@ -135,13 +135,15 @@ async def test_an_order_by_anything_else_is_refused(server: RunningServer) -> No
     assert set(refusal.violations) == {"order_by"}
 
 
-async def test_a_page_by_token_costs_one_statement_and_goes_on(server: RunningServer) -> None:
+async def test_a_page_by_token_costs_one_statement_and_goes_on(own_server: RunningServer) -> None:
     names = [f"team-{letter}" for letter in "abcde"]
     for name in names:
-        await make_team(server.admin, name=name)
-    first = await server.admin.teams.ListTeams(pb.ListTeamsRequest(page_size=2))
-    with statements(server.app.db) as seen:
-        second = await server.admin.teams.ListTeams(pb.ListTeamsRequest(page_size=2, page_token=first.next_page_token))
+        await make_team(own_server.admin, name=name)
+    first = await own_server.admin.teams.ListTeams(pb.ListTeamsRequest(page_size=2))
+    with statements(own_server.app.db) as seen:
+        second = await own_server.admin.teams.ListTeams(
+            pb.ListTeamsRequest(page_size=2, page_token=first.next_page_token)
+        )
     assert len(seen) == 1
     assert [team.name for team in (*first.teams, *second.teams)] == names[:4]
     assert (second.page, second.total_size, second.total_pages) == (2, 5, 3)
