@@ -320,11 +320,11 @@ async def test_an_append_is_a_handful_of_statements(server: RunningServer) -> No
     assert len(seen) <= 7, seen
 
 
-async def test_opening_a_stream_is_audited_and_its_lines_are_not(server: RunningServer) -> None:
-    deployment = await new_log(server)
-    await append(server.admin, deployment, "a")
-    await append(server.admin, deployment, "b", first=2)
-    rows = await server.app.db.read(
+async def test_opening_a_stream_is_audited_and_its_lines_are_not(own_server: RunningServer) -> None:
+    deployment = await new_log(own_server)
+    await append(own_server.admin, deployment, "a")
+    await append(own_server.admin, deployment, "b", first=2)
+    rows = await own_server.app.db.read(
         lambda tx: tx.rows(select(AuditEntry).where(AuditEntry.action == "deployment.append_logs"))
     )
     assert [(row.resource_type, row.resource_id, row.details["stream_name"]) for row in rows] == [

@@ -55,18 +55,18 @@ async def test_the_end_of_the_deployment_wakes_who_follows_a_finished_log(shared
 
 
 async def test_a_stream_whose_writer_is_gone_is_not_waited_for_for_good(
-    server: RunningServer, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
+    own_server: RunningServer, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A follower would wait for the end of a stream that nobody will finish."""
-    monkeypatch.setitem(tail_module.POLL, server.app.db.engine, 0.05)
-    deployment = await new_log(server)
-    await append(server.admin, deployment, "cut off in the mid")
-    follower = Follower(server.admin, deployment)
+    monkeypatch.setitem(tail_module.POLL, own_server.app.db.engine, 0.05)
+    deployment = await new_log(own_server)
+    await append(own_server.admin, deployment, "cut off in the mid")
+    follower = Follower(own_server.admin, deployment)
     await follower.caught_up()
     clock.advance(store.ABANDONED_AFTER * 2)
     await asyncio.sleep(0.2)
     assert not follower.task.done(), "silence alone is no end: the deployment goes on"
-    await cancel(server.admin, deployment)
+    await cancel(own_server.admin, deployment)
     await asyncio.sleep(0.2)
     assert not follower.task.done(), "the writer has some time to finish"
     clock.advance(store.ABANDONED_AFTER * 2)
@@ -237,13 +237,13 @@ async def test_a_deployment_that_is_deleted_ends_its_followers(shared_server: Ru
     assert (refusal.code, refusal.resource.resource_type) == (grpc.StatusCode.NOT_FOUND, "deployment")
 
 
-async def test_the_token_ends_the_tail(server: RunningServer, clock: MovableClock) -> None:
-    app = server.app
-    assert server.admin.user_id is not None
-    soon = Identity(server.admin.user_id, "root-admin", 1, app.clock.now() + timedelta(minutes=1), is_admin=True)
-    deployment = await new_log(server)
-    await append(server.admin, deployment, "a")
-    follower = Follower(server.caller(soon), deployment)
+async def test_the_token_ends_the_tail(own_server: RunningServer, clock: MovableClock) -> None:
+    app = own_server.app
+    assert own_server.admin.user_id is not None
+    soon = Identity(own_server.admin.user_id, "root-admin", 1, app.clock.now() + timedelta(minutes=1), is_admin=True)
+    deployment = await new_log(own_server)
+    await append(own_server.admin, deployment, "a")
+    follower = Follower(own_server.caller(soon), deployment)
     await follower.caught_up()
     clock.advance(timedelta(hours=1))
     async with asyncio.timeout(5):

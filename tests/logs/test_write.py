@@ -145,11 +145,11 @@ async def test_a_stranger_does_not_write_and_nobody_opens_after_the_end(shared_s
     assert [await still_open.answer(), await still_open.answer()] == [(1, False), (1, True)]
 
 
-async def test_the_call_ends_when_the_token_does(server: RunningServer, clock: MovableClock) -> None:
-    app = server.app
-    assert server.admin.user_id is not None
-    soon = Identity(server.admin.user_id, "root-admin", 1, app.clock.now() + timedelta(minutes=1), is_admin=True)
-    writer = Writer(server.caller(soon), deployment=await new_log(server))
+async def test_the_call_ends_when_the_token_does(own_server: RunningServer, clock: MovableClock) -> None:
+    app = own_server.app
+    assert own_server.admin.user_id is not None
+    soon = Identity(own_server.admin.user_id, "root-admin", 1, app.clock.now() + timedelta(minutes=1), is_admin=True)
+    writer = Writer(own_server.caller(soon), deployment=await new_log(own_server))
     assert await writer.answer() == (0, False)
     clock.advance(timedelta(hours=1))
     async with asyncio.timeout(5):
