@@ -32,8 +32,9 @@ class Job:
         self._quiet = quiet
         self._lines = {number: process.Lines() for number in _SOURCES}
         self._outcome = Outcome.OUTCOME_FAILED
-        self.result = ""
+        self.ending = ""
         """How the command ended, in words."""
+        self._result = ""
         self._log_lost = False
         stream = WriteLogsRequest.Open(
             deployment=stage.deployment_id, stage=stage.id, stream_name=_stream_name(stage), lease=lease
@@ -53,34 +54,29 @@ class Job:
         self.say(f"$ {in_a_line(typed or shlex.join(command))}")
         try:
             status = process.run(command, self._take, reins, environment)
-            self.result = _ending(status)
+            self.ending = _ending(status)
         except process.CannotStartError as error:
             status = error.status
-            self.result = str(error)
+            self.ending = str(error)
             note(f"relman: {error}")
         for number, lines in self._lines.items():
             for line in lines.end():
                 self._write(line, _SOURCES[number])
         if status == 0:
             self._outcome = Outcome.OUTCOME_SUCCEEDED
-        self.result += f" ({exact(timedelta(seconds=time.monotonic() - began))})"
-        self.say(self.result)
+        self._result = f"{self.ending} ({exact(timedelta(seconds=time.monotonic() - began))})"
+        self.say(self._result)
         return status
 
     def say(self, line: str) -> None:
         """Add a line of relman's own to the log."""
         self._write(line, LogSource.LOG_SOURCE_SYSTEM)
 
-    def report(self, patience: float) -> bool:
-        """Deliver what is left of the log, then how it ended; answers whether relman knows the latter."""
-        deadline = time.monotonic() + patience
-        self.close(patience)
-        try:
-            self._complete(deadline)
-        except RelmanError as error:
-            note(f"relman: the stage's end could not be reported: {sentence(error)}")
-            return False
-        return True
+    def fail(self, why: str) -> None:
+        """Whatever the command's exit status says, it has failed."""
+        self._outcome = Outcome.OUTCOME_FAILED
+        self._result = f"{why}; {self._result}"
+        self.say(why)
 
     def close(self, patience: float) -> None:
         """Deliver what is left of the log, and nothing more. Handlers of signals may call it, too."""
@@ -99,9 +95,10 @@ class Job:
         """Lines of the log that are not known to be on the server's disk."""
         return self._log.unacknowledged
 
-    def _complete(self, deadline: float) -> None:
+    def complete(self, deadline: float) -> None:
+        """Complete the stage as the command ended, by that time of the monotonic clock. Raises RelmanError."""
         request = CompleteStageRequest(
-            stage=self._stage.id, outcome=self._outcome, output=self.result, lease=self._lease
+            stage=self._stage.id, outcome=self._outcome, output=self._result, lease=self._lease
         )
         patiently(self._session.client.stages.CompleteStage, request, deadline)
 

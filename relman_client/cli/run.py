@@ -2,6 +2,7 @@
 
 # ruff: noqa: PLR0913, PLR0917 - a command has one parameter for each option
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -112,10 +113,14 @@ def _is_lost(keeper: LeaseKeeper | None) -> bool:
 
 def _report(job: Job, keeper: LeaseKeeper | None, patience: float) -> bool:
     """Deliver the rest; answers whether relman knows how the stage ended."""
+    deadline = time.monotonic() + patience
     try:
+        job.close(min(patience, 10) if _is_lost(keeper) else patience)
         if not _is_lost(keeper):
-            return job.report(patience)
-        job.close(min(patience, 10))
+            job.complete(deadline)
+            return True
+    except RelmanError as error:
+        note(f"relman: the stage's end could not be reported: {sentence(error)}")
     except KeyboardInterrupt:
         note(f"relman: interrupted; the stage's end and {job.undelivered} lines may be missing")
     return False
