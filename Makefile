@@ -13,6 +13,12 @@ PROJECTS := pyproject.toml relman_client/pyproject.toml
 ARGS ?=
 WORKERS ?= auto
 
+# of make fuzz; without a seed every run is another one
+SEED ?=
+OPERATIONS ?= 100000
+ENGINE ?= both
+MINUTES ?= 20
+
 .PHONY: help
 help: ## List these targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +53,11 @@ demo: $(READY) ## See it work: this repository as a release, from a draft to pro
 .PHONY: test
 test: $(READY) ## Run the tests (ARGS="-k approvals -x", WORKERS=0 to stay in one process)
 	@$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+.PHONY: fuzz
+fuzz: $(READY) ## Call every RPC with corrupt and random messages (SEED=1, OPERATIONS=, ENGINE=sqlite, MINUTES=)
+	@$(BIN)/python -m tests.fuzz --operations $(OPERATIONS) --engine $(ENGINE) --minutes $(MINUTES) \
+	  $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 .PHONY: check
 check: $(READY) ## Lint, types, import contracts, the proto contract, drift of what is generated

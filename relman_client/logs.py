@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["LogWriter", "WriterOptions"]
 
+_LONGEST_WAIT = 0.5
+
 
 class _Link:
     """One connection of a writer."""
@@ -96,6 +98,7 @@ class LogWriter:
         source: "LogSource.ValueType" = LogSource.LOG_SOURCE_STDOUT,
         severity: "Severity.ValueType" = Severity.SEVERITY_UNSPECIFIED,
         nanoseconds: int | None = None,
+        timeout: float | None = None,
     ) -> None:
         """Add a line, or several separated by line ends; blocks while the buffer is full.
 
@@ -104,15 +107,19 @@ class LogWriter:
             source: Where it came from.
             severity: How serious it is; unset is stored as INFO.
             nanoseconds: When it was printed, since 1970; unset means now.
+            timeout: Seconds to wait while the buffer is full; unset: as long as it takes.
 
         Raises:
+            TimeoutError: The buffer was full for so long; the line is not added.
             RelmanError: The writer had to give up.
             ValueError: It was closed.
         """
         for entry in entries_of(text, source, severity, nanoseconds):
             with self._changed:
-                self._changed.wait_for(lambda: not self._buffer.is_full or self._failure or self._closing)
+                has_room = self._wait_until(lambda: not self._buffer.is_full or self._failure or self._closing, timeout)
                 self._raise_failure()
+                if not has_room:
+                    raise TimeoutError(f"the buffer of the log was full for {timeout} s")
                 if self._closing:
                     raise ValueError("the log writer is closed")
                 was_idle = not self._buffer.has_unsent
@@ -130,7 +137,7 @@ class LogWriter:
         with self._changed:
             self._hurry = True
             self._changed.notify_all()
-            arrived = self._changed.wait_for(lambda: not len(self._buffer) or self._failure, timeout)
+            arrived = self._wait_until(lambda: not len(self._buffer) or self._failure, timeout)
             self._hurry = False
             self._raise_failure()
             if not arrived:
@@ -151,7 +158,7 @@ class LogWriter:
             self._closing, self._finish = True, finish
             self._done = self._done or self._is_settled(finished=False)
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self._done or self._failure, timeout)
+            self._wait_until(lambda: self._done or self._failure, timeout)
             finished, self._done = self._done, True
             self._link.is_broken = True
             self._changed.notify_all()
@@ -167,6 +174,19 @@ class LogWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _wait_until(self, condition: Callable[[], object], timeout: float | None) -> bool:
+        """Wait for a change after which the condition holds; answers whether it does.
+
+        In short waits: Python heeds signals only between them, when another thread (gRPC has some) received them.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not condition():
+            left = _LONGEST_WAIT if deadline is None else deadline - time.monotonic()
+            if left <= 0:
+                return False
+            self._changed.wait(min(left, _LONGEST_WAIT))
+        return True
 
     def _raise_failure(self) -> None:
         if self._failure:

@@ -13,12 +13,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from relman_server import __version__, settings
 from relman_server.app import App
 from relman_server.kernel import log_format
-from relman_server.kernel.db import schema
+from relman_server.kernel.db import embedded, schema
 from relman_server.kernel.db.database import Database
 from relman_server.kernel.db.engine import write_engine
-from relman_server.kernel.errors import RelmanError
+from relman_server.kernel.errors import AlreadyExists, RelmanError
 from relman_server.settings import Settings, SettingsError
 from relman_server.users import logic as users
+from relman_server.users import store as user_store
 
 log = structlog.get_logger(__name__)
 
@@ -75,8 +76,15 @@ def migrate(chosen: Settings) -> int:
 
 async def serve(chosen: Settings) -> int:
     """Serve until told to stop."""
-    if chosen.is_embedded:
+    if not chosen.is_embedded:
+        return await _serve(chosen)
+    chosen.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with embedded.held(chosen.url):
         await asyncio.to_thread(migrate_quietly, chosen)
+        return await _serve(chosen)
+
+
+async def _serve(chosen: Settings) -> int:
     app = App(chosen)
     try:
         await asyncio.to_thread(schema.require_newest, app.db.writes)
@@ -96,7 +104,6 @@ async def serve(chosen: Settings) -> int:
 
 def migrate_quietly(chosen: Settings) -> None:
     """Bring an embedded database to this version's schema."""
-    chosen.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     engine = write_engine(chosen.url, 1)
     try:
         schema.migrate(engine)
@@ -109,7 +116,12 @@ async def first_admin(db: Database, chosen: Settings) -> None:
     given = chosen.admin_password.get_secret_value() if chosen.admin_password else None
     password = given or secrets.token_urlsafe(15)
     email = chosen.admin_email or "admin@localhost"
-    admin = await db.write(users.create_first_admin, email, password)
+    try:
+        admin = await db.write(users.create_first_admin, email, password)
+    except AlreadyExists:
+        if not await db.read(user_store.active_admins):
+            raise
+        admin = None  # another replica made it at the same moment
     if admin is None:
         return
     said = f"created the admin {admin.username} <{admin.email}>"

@@ -3,15 +3,29 @@
 import subprocess
 import sys
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from scripts.demo_parts import BIN, HOME, LOGIN, ROOT, Cli, DemoError, Screen, Server, connect, console, heading
+from scripts import demo_pipelines as pipelines
+from scripts.demo_parts import (
+    BIN,
+    HOME,
+    LOGIN,
+    ROOT,
+    Cli,
+    DemoError,
+    Screen,
+    Server,
+    connect,
+    console,
+    heading,
+    password_of,
+)
+from scripts.demo_pipelines import Stages
 
 SERVICE = "relman"
+APPROVER = "bob"
+TEAM = "approvers"
 CHANGES = 20
-PYTHON = str(BIN.relative_to(ROOT) / "python")
-WHEELS = HOME.relative_to(ROOT) / "wheels"
-INSTALLED = HOME.relative_to(ROOT) / "installed"
 
 
 @dataclass(frozen=True)
@@ -32,6 +46,12 @@ class Commit:
     def release(self) -> str:
         """The release's name."""
         return f"{SERVICE}@{self.version}"
+
+    @property
+    def bad(self) -> "Commit":
+        """The same, spoilt."""
+        version, plus, build = self.version.partition("+")
+        return replace(self, version=f"{version}.bad{plus}{build}")
 
 
 def git(*arguments: str) -> str:
@@ -67,70 +87,29 @@ def main() -> int:
 
 
 def carry_through(server: Server) -> None:
-    """Take HEAD from a draft to production."""
-    cli = Cli(server.address)
+    """Take HEAD from a draft to production, then a bad release, and back."""
+    cli, approver = Cli(server.address), Cli(server.address, APPROVER)
     heading(f"A server on an embedded database, at {server.address}")
     cli.show("login", "--login", LOGIN, "--password-stdin", standard_input=server.password)
     prepare(cli)
+    approver.show("login", "--login", APPROVER, "--password-stdin", standard_input=password_of(APPROVER))
 
     now = head()
     heading(f"Release {now.release}: version, commit and changes come from git")
     record(cli, now)
 
     heading("To staging: build the client's wheel, run a part of the tests")
-    deploy(
-        cli,
-        server,
-        now,
-        "staging",
-        {
-            "build": [
-                PYTHON,
-                "-m",
-                "pip",
-                "wheel",
-                "--no-deps",
-                "--no-build-isolation",
-                "-w",
-                str(WHEELS),
-                "./relman_client",
-            ],
-            "test": [
-                PYTHON,
-                "-m",
-                "pytest",
-                "-p",
-                "no:cacheprovider",
-                "-v",
-                "--color=no",
-                "-k",
-                "sqlite",
-                "tests/teams",
-            ],
-        },
-    )
-    heading("To production: install that wheel, and call this server through it")
-    deploy(
-        cli,
-        server,
-        now,
-        "production",
-        {
-            "install": [
-                PYTHON,
-                "-m",
-                "pip",
-                "install",
-                "--no-deps",
-                "--no-index",
-                "--upgrade",
-                "--target",
-                str(INSTALLED),
-                wheel(),
-            ],
-            "smoke": ["env", f"PYTHONPATH={INSTALLED}", PYTHON, "-P", "scripts/smoke.py"],
-        },
-    )
+    to_staging = create(cli, now.release, "staging", pipelines.staging())
+    carry_out(cli, server, to_staging, pipelines.staging())
+
+    heading("To production: somebody else has to approve that")
+    to_production = create(cli, now.release, "production", pipelines.production())
+    cli.show("why", to_production)
+    approve(cli, approver, to_production)
+    heading("Install that wheel, and call this server through it")
+    carry_out(cli, server, to_production, pipelines.production())
+
+    go_bad(cli, approver, server, now)
     heading("What happened")
     cli.show("release", "history", now.release)
     cli.show("deployment", "list", "--service", SERVICE)
@@ -138,14 +117,47 @@ def carry_through(server: Server) -> None:
     how_to_go_on(server)
 
 
+def go_bad(cli: Cli, approver: Cli, server: Server, now: Commit) -> None:
+    """Deploy a release with a fault, see it fail, and go back."""
+    bad = now.bad
+    heading(f"A bad release: {bad.release} passes staging, and its check in production fails")
+    record(cli, bad)
+    to_staging = create(cli, bad.release, "staging", pipelines.staging_of_the_bad_one())
+    carry_out(cli, server, to_staging, pipelines.staging_of_the_bad_one())
+    to_production = create(cli, bad.release, "production", pipelines.production("bad-wheels"))
+    approve(cli, approver, to_production)
+    carry_out(cli, server, to_production, pipelines.production("bad-wheels"), fails=True)
+    cli.show("why", to_production)
+
+    heading("Back to what ran before: a rollback waits neither for freezes nor for others")
+    reason = "the smoke test failed"
+    rollback = cli.ask("rollback", SERVICE, "production", "--reason", reason, shown=True)["rollback_deployment_id"]
+    carry_out(cli, server, rollback, pipelines.production())
+
+    heading("The bad release is held, whatever way one tries")
+    cli.show("deploy", bad.release, "staging", refused=True)
+    cli.show("promote", bad.release, refused=True)
+
+
 def prepare(cli: Cli) -> None:
     """Create what is there at most once."""
     if cli.ask("service", "get", SERVICE) is None:
         cli.show("service", "create", SERVICE, "--description", "The release manager")
-    for name in ("staging", "production"):
-        if cli.ask("env", "get", name) is None:
-            before = ["--promotes-from", "staging"] if name == "production" else []
-            cli.show("env", "create", name, "--type", name, *before)
+    for status in ("in-progress", "ready", "pending"):
+        for left in cli.ask("deployment", "list", "--service", SERVICE, "--status", status):
+            cli.show("deployment", "cancel", left["id"], "--reason", "a demo was stopped in the middle")
+    if cli.ask("team", "get", TEAM) is None:
+        cli.show("team", "create", TEAM, "--description", "Who decides what goes to production")
+        create = ("user", "create", APPROVER, f"{APPROVER}@example.com", "--password-stdin")
+        cli.show(*create, standard_input=password_of(APPROVER))
+        cli.show("team", "add", TEAM, APPROVER)
+    if cli.ask("env", "get", "staging") is None:
+        cli.show("env", "create", "staging", "--type", "staging")
+    rules = ("--promotes-from", "staging", "--approvals", "1", "--approver-team", TEAM)
+    if cli.ask("env", "get", "production") is None:
+        cli.show("env", "create", "production", "--type", "production", *rules)
+    else:  # also that of an earlier version
+        cli.ask("env", "update", "production", *rules)
 
 
 def record(cli: Cli, now: Commit) -> None:
@@ -160,34 +172,44 @@ def record(cli: Cli, now: Commit) -> None:
         )
     else:
         console.print(f"{now.release} is there from an earlier demo: it is deployed once more.", markup=False)
+    if release.get("quarantine"):
+        cli.show("release", "clear-quarantine", now.release, "--reason", "the demo runs again")
     if release["status"] == "RELEASE_STATUS_DRAFT":
         cli.ask("release", "publish", now.release, shown=True)
         console.print("published: it can be deployed")
 
 
-def wheel() -> str:
-    """Return the newest wheel that a build stage made."""
-    found = sorted((ROOT / WHEELS).glob("relman_client-*.whl"), key=lambda file: file.stat().st_mtime)
-    if not found:
-        raise DemoError("the build made no wheel")
-    return str(found[-1].relative_to(ROOT))
-
-
-def deploy(cli: Cli, server: Server, now: Commit, environment: str, stages: dict[str, list[str]]) -> None:
-    """Create a deployment, run its stages, and complete it."""
+def create(cli: Cli, release: str, environment: str, stages: Stages) -> str:
+    """Create a deployment with such stages; return its id."""
     options = [option for name in stages for option in ("--stage", f"{name}:600")]
-    deployment = cli.ask("deployment", "create", now.release, environment, *options, shown=True)["id"]
+    deployment: str = cli.ask("deploy", release, environment, *options, shown=True)["id"]
+    return deployment
+
+
+def approve(cli: Cli, approver: Cli, deployment: str) -> None:
+    """Let somebody else approve, while the author watches."""
+    with cli.watching(deployment, until=" ready"):
+        approver.ask("approve", deployment, "--notes", "looks good", shown=True)
+
+
+def carry_out(cli: Cli, server: Server, deployment: str, stages: Stages, *, fails: bool = False) -> None:
+    """Start a deployment, run its stages and complete it; the last one `fails` when it has to."""
     cli.ask("deployment", "start", deployment, shown=True)
+    found = cli.ask("deployment", "get", deployment)
+    where = f"{found['service_name']}@{found['release_version']} in {found['environment_name']}"
+    failed = ""
     with connect(server.address) as client, Screen(client, deployment).following():
         for name, command in stages.items():
             status = cli.run_stage(deployment, name, command)
             if status != 0:
-                cli.ask(
-                    "deployment", "complete", deployment, "--failed", "--reason", f"{name} ended with status {status}"
-                )
-                raise DemoError(f"stage {name} ended with status {status}")
-        cli.ask("deployment", "complete", deployment)
-    console.print(f"[green]{now.release} runs in {environment}[/green]")
+                failed = f"stage {name}: exit status {status}"
+                break
+        ending = ["--failed", "--impacted", "--reason", failed] if failed else []
+        cli.ask("deployment", "complete", deployment, *ending)
+    if bool(failed) is not fails:
+        raise DemoError(failed or "what must fail did not")
+    colour, how = ("red", "failed") if failed else ("green", "runs")
+    console.print(f"[{colour}]{where} {how}[/{colour}]")
 
 
 def how_to_go_on(server: Server) -> None:
@@ -197,7 +219,7 @@ def how_to_go_on(server: Server) -> None:
         f"""\
   RELMAN_DATA_DIR={HOME.relative_to(ROOT)}/data make run      the same server in the foreground, at 127.0.0.1:50051
   {BIN.relative_to(ROOT)}/relman login --login {LOGIN}      the password is {server.password}
-  {BIN.relative_to(ROOT)}/relman env list
+  {BIN.relative_to(ROOT)}/relman env status production
   {BIN.relative_to(ROOT)}/relman deployment list --service {SERVICE}
   {BIN.relative_to(ROOT)}/relman release history {head().release}
   grpcurl -plaintext 127.0.0.1:50051 relman.v1.SystemService/GetHealth

@@ -47,7 +47,7 @@ class Server:
     """A `relman-server` over an embedded database in the demo's folder, for as long as the demo runs."""
 
     def __init__(self) -> None:
-        self.password = _password()
+        self.password = password_of(LOGIN)
         self.address = ""
 
     @contextmanager
@@ -72,10 +72,10 @@ class Server:
                 process.wait(20)
 
 
-def _password() -> str:
-    """The password of the demo's admin: made once, readable by its owner only."""
+def password_of(login: str) -> str:
+    """The password of someone in the demo: made once, readable by its owner only."""
     HOME.mkdir(exist_ok=True)
-    file = HOME / "password"
+    file = HOME / ("password" if login == LOGIN else f"password-{login}")
     if not file.exists():
         file.touch(0o600)
         file.write_text(secrets.token_urlsafe(15))
@@ -93,30 +93,64 @@ def _serving(process: "subprocess.Popen[str]") -> str:
 class Cli:
     """The `relman` command, as a person would call it: each call is shown, with what it answers."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, login: str = LOGIN) -> None:
         # The demo's logins do not get among the person's own.
-        self.environment = os.environ | {"RELMAN_SERVER": address, "XDG_CONFIG_HOME": str(HOME / "config")}
+        config = HOME / ("config" if login == LOGIN else f"config-{login}")
+        self.environment = os.environ | {"RELMAN_SERVER": address, "XDG_CONFIG_HOME": str(config)}
+        self._prompt = "$" if login == LOGIN else f"{login}$"
 
-    def show(self, *arguments: str, standard_input: str | None = None) -> None:
-        """Run a command and show it and its output; raises DemoError when it fails."""
-        console.print(f"[dim]$[/dim] [cyan]relman {escape(shlex.join(arguments))}[/cyan]", soft_wrap=True)
+    def show(self, *arguments: str, standard_input: str | None = None, refused: bool = False) -> None:
+        """Run a command and show it and its output; raises DemoError unless it ends as it must."""
+        self._echo(arguments)
         done = self._run(arguments, standard_input)
         said = (done.stdout + done.stderr).rstrip()
         if said:
             console.print(Text.from_ansi(said), soft_wrap=True)
-        if done.returncode != 0:
+        if (done.returncode != 0) is not refused:
             raise DemoError(f"relman {arguments[0]} ended with status {done.returncode}")
+
+    def _echo(self, arguments: Sequence[str]) -> None:
+        console.print(f"[dim]{self._prompt}[/dim] [cyan]relman {escape(shlex.join(arguments))}[/cyan]", soft_wrap=True)
 
     def ask(self, *arguments: str, shown: bool = False) -> Any:  # JSON
         """Run a command and return its JSON; None when it fails because something is not there."""
         if shown:
-            console.print(f"[dim]$[/dim] [cyan]relman {escape(shlex.join(arguments))}[/cyan]", soft_wrap=True)
+            self._echo(arguments)
         done = self._run(("-o", "json", *arguments), None)
         if done.returncode == 0:
             return json.loads(done.stdout)
         if "there is no" in done.stderr.lower():
             return None
         raise DemoError(done.stderr.strip())
+
+    @contextmanager
+    def watching(self, deployment: str, until: str) -> Iterator[None]:
+        """Show what happens to a deployment while the block runs, and on until a line says so."""
+        self._echo(["watch", deployment])
+        process = subprocess.Popen(
+            [BIN / "relman", "watch", deployment], env=self.environment, stdout=subprocess.PIPE, text=True
+        )
+        began, said = threading.Event(), threading.Event()
+
+        def read() -> None:
+            assert process.stdout is not None
+            for line in process.stdout:
+                console.print(f"  {line.rstrip()}", style="magenta", markup=False, soft_wrap=True)
+                began.set()
+                if until in line:
+                    said.set()
+
+        reader = threading.Thread(target=read, daemon=True)
+        reader.start()
+        try:
+            began.wait(10)
+            yield
+            if not said.wait(10):
+                raise DemoError(f"nothing said {until!r}")
+        finally:
+            process.terminate()
+            process.wait(10)
+            reader.join(10)
 
     def run_stage(self, deployment: str, stage: str, command: Sequence[str]) -> int:
         """Run a command as a stage; its output goes to the log and from there to the screen."""

@@ -155,6 +155,23 @@ async def test_bytes_that_are_no_message_are_refused_as_such(shared_server: Runn
     await walk.end()
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/grpc.health.v1.Health/Check",
+        "/grpc.health.v1.Health/Watch",
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+        "/grpc.channelz.v1.Channelz/GetServer",
+    ],
+)
+async def test_bytes_that_are_no_message_are_refused_also_where_the_rpc_is_not_relmans_own(
+    shared_server: RunningServer, path: str
+) -> None:
+    method: Any = shared_server.channel.stream_stream(path)  # which can call methods of the other kinds, too
+    refusal = await refused(method([b"\xff"], timeout=10))
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "MALFORMED_MESSAGE")
+
+
 @pytest.mark.parametrize("text", NOT_UTF8)
 async def test_text_that_is_not_utf_8_is_refused(shared_server: RunningServer, text: str) -> None:
     walk = Walk(shared_server)

@@ -226,6 +226,12 @@ def test_a_start_that_fails_makes_no_admin_whose_password_nobody_knows(process: 
     assert any("password" in line for line in other.lines)
 
 
+def test_a_second_server_of_an_embedded_database_is_refused(client: Client, process: ServerProcess) -> None:
+    ended = run("serve", "--listen", "127.0.0.1:0", data=process.data_dir)
+    assert "another server has the database" in refused_in_one_line(ended, 1)
+    assert client.services() == set()
+
+
 def test_an_address_of_another_machine_is_refused(tmp_path: Path) -> None:
     ended = run("serve", "--listen", "192.0.2.1:0", "--insecure", data=tmp_path / "data")
     assert "cannot listen on 192.0.2.1:0: " in refused_in_one_line(ended, 1)

@@ -36,6 +36,7 @@ class Job:
         """How the command ended, in words."""
         self._result = ""
         self._log_lost = False
+        self._deadline: float | None = None
         stream = WriteLogsRequest.Open(
             deployment=stage.deployment_id, stage=stage.id, stream_name=_stream_name(stage), lease=lease
         )
@@ -51,7 +52,7 @@ class Job:
     ) -> int:
         """Run it; answers the exit status. `typed` is the command as someone typed it, for the log."""
         began = time.monotonic()
-        self.say(f"$ {in_a_line(typed or shlex.join(command))}")
+        self._write(f"$ {in_a_line(typed or shlex.join(command))}", LogSource.LOG_SOURCE_SYSTEM)
         try:
             status = process.run(command, self._take, reins, environment)
             self.ending = _ending(status)
@@ -59,34 +60,29 @@ class Job:
             status = error.status
             self.ending = str(error)
             note(f"relman: {error}")
-        for number, lines in self._lines.items():
-            for line in lines.end():
-                self._write(line, _SOURCES[number])
         if status == 0:
             self._outcome = Outcome.OUTCOME_SUCCEEDED
         self._result = f"{self.ending} ({exact(timedelta(seconds=time.monotonic() - began))})"
-        self.say(self._result)
         return status
-
-    def say(self, line: str) -> None:
-        """Add a line of relman's own to the log."""
-        self._write(line, LogSource.LOG_SOURCE_SYSTEM)
 
     def fail(self, why: str) -> None:
         """Whatever the command's exit status says, it has failed."""
         self._outcome = Outcome.OUTCOME_FAILED
         self._result = f"{why}; {self._result}"
-        self.say(why)
 
-    def close(self, patience: float) -> None:
-        """Deliver what is left of the log, and nothing more. Handlers of signals may call it, too."""
+    def end_log(self, patience: float) -> None:
+        """Deliver what is left of the log, within so many seconds; what was not delivered then is said."""
+        self._deadline = time.monotonic() + patience
+        for number, lines in self._lines.items():
+            for line in lines.end():
+                self._write(line, _SOURCES[number])
+        self._write(self._result, LogSource.LOG_SOURCE_SYSTEM)
         if self._log_lost:
             return
         try:
-            self._log.close(patience)
+            self._log.close(self._patience())
         except TimeoutError:
-            note(f"relman: {self.undelivered} lines of the log could not be delivered")
-            self._log_lost = True
+            self._leave_undelivered()
         except RelmanError as error:
             self._lose_log(error)
 
@@ -123,11 +119,19 @@ class Job:
         if self._log_lost:
             return
         try:
-            self._log.write(line, source=source, nanoseconds=nanoseconds)
+            self._log.write(line, source=source, nanoseconds=nanoseconds, timeout=self._patience())
+        except TimeoutError:
+            self._leave_undelivered()
         except RelmanError as error:
             self._lose_log(error)
-        except ValueError:  # a signal's handler closed it while it held the command back
-            self._log_lost = True
+
+    def _patience(self) -> float | None:
+        """Seconds to wait for the server; while the command runs, as long as it takes."""
+        return None if self._deadline is None else max(self._deadline - time.monotonic(), 0.0)
+
+    def _leave_undelivered(self) -> None:
+        self._log_lost = True
+        note(f"relman: {self.undelivered} lines of the log could not be delivered")
 
     def _lose_log(self, error: RelmanError) -> None:
         """The command matters more than its log: it goes on."""

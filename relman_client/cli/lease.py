@@ -1,5 +1,6 @@
 """A lease as people and scripts pass it on: `ID:TOKEN`, its id and its fencing token."""
 
+import re
 from typing import Annotated
 from uuid import UUID
 
@@ -31,7 +32,7 @@ def lease_of(text: str | None) -> Lease | None:
         identity = UUID(name)
     except ValueError:
         identity = None
-    if identity is None or not (token.isascii() and token.isdigit()) or not 0 < int(token[:20]) <= MAX_TOKEN:
+    if identity is None or not re.fullmatch("[0-9]{1,19}", token) or not 0 < int(token) <= MAX_TOKEN:
         raise typer.BadParameter(
             f"{text!r} is no lease; `relman deployment start --lease SPAN` prints one as ID:TOKEN",
             param_hint="--lease",

@@ -69,7 +69,7 @@ def logs(
     )
     if tail is not None:
         request.tail_lines = tail
-    printer = _Printer(session, deployment, prefixed=not stage, times=times)
+    printer = Printer(session, deployment, prefixed=not stage, times=times)
     for event in Tail(session.client, request, ResumeOptions(on_break=_on_break, on_resume=_on_resume)):
         if isinstance(event, LogEntries):
             printer.print(event)
@@ -80,7 +80,7 @@ def logs(
             note(f"the deployment has ended: {name.lower().replace('_', ' ')}")
 
 
-class _Printer:
+class Printer:
     """Prints lines with the names of their stages."""
 
     def __init__(self, session: Session, deployment: str, *, prefixed: bool, times: bool) -> None:

@@ -20,8 +20,14 @@ COMMANDS = {
     "user": "Users: who may call.",
     "service": "Services: what is released.",
     "env": "Environments: where services run.",
+    "lock": "Let nothing start in an environment.",
+    "unlock": "Take the lock of an environment away.",
     "freeze": "Freezes: when nothing may be deployed.",
     "release": "Releases: what can be deployed.",
+    "deploy": "Deploy a release, and see how that ends.",
+    "promote": "Deploy a release into the next environment.",
+    "rollback": "Undo a deployment.",
+    "why": "Say why a deployment waits or failed, and what to do.",
     "deployment": "Deployments: the way of a release into an environment.",
     "approve": "Approve a deployment that waits for you.",
     "reject": "Reject a deployment that waits for you.",
@@ -79,8 +85,19 @@ def relman(
     ctx.obj = Globals(server, output)
 
 
+def _open_what_is_closed() -> None:
+    """Give standard streams that the caller closed a place: else a connection gets their number, and the output."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    sys.stdin = sys.stdin or os.fdopen(0, closefd=False)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
+
+
 def main() -> NoReturn:
     """Run the command and exit: 0 when it worked, 2 when it was called wrongly, 130 after Ctrl-C, else 1."""
+    _open_what_is_closed()
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's own log; what matters of it is in the errors
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]

@@ -50,7 +50,6 @@ class PipelineRun:
         self._quiet = quiet
         self._impacted = impacted
         self._patience = patience
-        self._job: Job | None = None
         self._reins: Reins | None = None
         self._signal = 0
         self._refusal: RelmanError | None = None
@@ -119,17 +118,17 @@ class PipelineRun:
         if failure and self._is_stopped:
             job.fail(failure)
         if self._refusal is not None or self._is_over:
-            job.close(min(self._patience, _HASTE))
+            job.end_log(min(self._patience, _HASTE))
             return failure
         deadline = self._deadline
-        job.close(deadline - time.monotonic())
+        job.end_log(deadline - time.monotonic())
         job.complete(deadline)
         return failure
 
     def _run_command(self, job: Job, step: Step, limit: int) -> int:
         """Run a stage's command for so many seconds at most, 0 for no limit; answers its exit status."""
         reins = Reins()
-        self._job, self._reins = job, reins
+        self._reins = reins
         if self._is_stopped:  # since nobody held the reins
             reins.end()
         clock = threading.Timer(limit, self._time_out)
@@ -168,14 +167,12 @@ class PipelineRun:
         return f"interrupted by {signal.Signals(self._signal).name}" if self._signal else ""
 
     def _heed(self, number: int) -> None:
-        """A signal came: end the command; when there is none, the second one ends relman itself."""
-        reins, job = self._reins, self._job
-        if reins is None and self._signal:
-            raise KeyboardInterrupt
+        """A signal came: end the command. When there is none, the second one ends what relman waits for."""
+        reins, again = self._reins, bool(self._signal)
         self._signal = self._signal or number
-        if reins is not None and job is not None and reins.is_slack:
-            job.close(0)  # the command has ended, it is its log that waits
-        elif reins is not None:
+        if again if reins is None else reins.is_slack:
+            raise KeyboardInterrupt
+        if reins is not None:
             reins.end(number)
 
     def _lose(self, error: RelmanError) -> None:

@@ -1,10 +1,13 @@
 """Running a command: its output as it comes, signals passed on, its exit status."""
 
+import fcntl
 import os
 import selectors
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections import deque
@@ -95,8 +98,9 @@ def run(
 ) -> int:
     """Run a command to its end; answers its exit status, 128 + the signal when one ended it.
 
-    It gets a process group of its own, so that signals reach it by its reins alone. Standard input is passed on unless
-    it is a terminal: the command is then not in the foreground and must not wait for someone to type.
+    It gets a process group of its own, so that signals reach it by its reins alone. KeyboardInterrupt ends the reading
+    of what it leaves behind. Standard input is passed on unless it is a terminal: the command is then not in the
+    foreground and must not wait for someone to type.
 
     Args:
         command: Program and arguments.
@@ -123,8 +127,10 @@ def run(
         raise CannotStartError(f"cannot execute {command[0]}: {error.strerror}", 126) from error
     with child:
         reins.take(child)
-        _read(child, on_data)
-        code = child.wait()
+        with suppress(KeyboardInterrupt):
+            _read(child, on_data)
+        while (code := child.poll()) is None:  # it closed its output and goes on; Python heeds signals in between
+            time.sleep(0.05)
         reins.let_go()
     return code if code >= 0 else 128 - code
 
@@ -134,21 +140,29 @@ def _read(child: subprocess.Popen[bytes], on_data: Callable[[int, bytes], None])
         for number, pipe in ((STDOUT, child.stdout), (STDERR, child.stderr)):
             if pipe is not None:
                 selector.register(pipe, selectors.EVENT_READ, number)
-        quiet_since = None  # the command has ended, and nothing came from then on
+        left: dict[int, int] | None = None  # by pipe, how much of what was there at the command's end is to be read
+        ended_at = 0.0
         while selector.get_map():
             ready = selector.select(0.1)
+            if left is None and child.poll() is not None:
+                left = {key.fd: _waiting_in(key.fd) for key in selector.get_map().values()}
+                ended_at = time.monotonic()
             for key, _ in ready:
                 data = os.read(key.fd, 64 * 1024)
-                if data:
-                    on_data(key.data, data)
-                else:
+                if not data:
                     selector.unregister(key.fileobj)
-            if ready or child.poll() is None:
-                quiet_since = None
-            elif quiet_since is None:
-                quiet_since = time.monotonic()
-            elif time.monotonic() - quiet_since > _LINGER:
+                    continue
+                on_data(key.data, data)
+                if left is not None:
+                    left[key.fd] -= len(data)
+            if left is not None and time.monotonic() - ended_at > _LINGER and max(left.values()) <= 0:
                 return
+
+
+def _waiting_in(pipe: int) -> int:
+    """How many bytes can be read at once."""
+    (count,) = struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))
+    return int(count)
 
 
 @contextmanager

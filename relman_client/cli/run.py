@@ -78,18 +78,17 @@ def run(
     job = Job(session, started, held, quiet=quiet)
     reins = Reins()
     with _kept(session, deployment, held, reins) as keeper:
-        with heeding(partial(_heed, job, reins)):
+        with heeding(partial(_heed, reins)):
             status = job.run(command, reins)
         told = _report(job, keeper, patience)
     raise typer.Exit(status if told or (status and not _is_lost(keeper)) else 1)
 
 
-def _heed(job: Job, reins: Reins, number: int) -> None:
-    """Pass a signal on; when the command has ended already, it is the log that waits, and must not for ever."""
+def _heed(reins: Reins, number: int) -> None:
+    """Pass a signal on; once the command has ended it is for relman, which waits, perhaps for a server that is away."""
     if reins.is_slack:
-        job.close(0)
-    else:
-        reins.send(number)
+        raise KeyboardInterrupt
+    reins.send(number)
 
 
 @contextmanager
@@ -115,7 +114,7 @@ def _report(job: Job, keeper: LeaseKeeper | None, patience: float) -> bool:
     """Deliver the rest; answers whether relman knows how the stage ended."""
     deadline = time.monotonic() + patience
     try:
-        job.close(min(patience, 10) if _is_lost(keeper) else patience)
+        job.end_log(min(patience, 10) if _is_lost(keeper) else patience)
         if not _is_lost(keeper):
             job.complete(deadline)
             return True

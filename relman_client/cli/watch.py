@@ -45,13 +45,13 @@ def watch(
         if session.wants_json:
             print_json_line(as_json(event))
         else:
-            sys.stdout.write(_line(event) + "\n")
+            sys.stdout.write(event_line(event) + "\n")
             sys.stdout.flush()
     if exit_status and status != DeploymentStatus.DEPLOYMENT_STATUS_SUCCEEDED:
         raise typer.Exit(1)
 
 
-def _line(event: DeploymentEvent) -> str:
+def event_line(event: DeploymentEvent) -> str:
     """When, what, and what to know of it."""
     colours = has_colours(sys.stdout)
     moment = to_datetime(event.time) if event.HasField("time") else datetime.now(UTC)  # a snapshot is of now
@@ -68,7 +68,8 @@ def _text(event: DeploymentEvent, *, is_snapshot: bool) -> str:
     deployment = event.deployment
     if is_snapshot:
         what = f"{deployment.service_name}@{deployment.release_version} to {deployment.environment_name}"
-        return "; ".join([what, *(blocker.message for blocker in deployment.blockers)])
+        reasons = " ".join(blocker.message for blocker in deployment.blockers)
+        return f"{what}: {reasons}" if reasons else what
     if event.HasField("stage"):
         return _stage_text(event.stage, event.message)
     return event.message or deployment.failure_reason

@@ -22,13 +22,18 @@ class TokenVerifier:
         self._signer = signer
         self._clock = clock
         self._versions: dict[UUID, int | None] = {}
+        self._ended: dict[UUID, int | None] = {}  # since the last load began
 
     async def load(self, db: Database) -> None:
         """Read the versions from the database."""
+        self._ended = {}
         self._versions = await db.read(users.token_versions)
+        # What was read may be older than what ended meanwhile.
+        self._versions.update(list(self._ended.items()))
 
     def ended(self, user_id: UUID, token_version: int | None) -> None:
-        """From now on a user's tokens are good from a version on; None: none is."""
+        """From now on a user's tokens are good from a version on; None: none is. From any thread."""
+        self._ended[user_id] = token_version
         self._versions[user_id] = token_version
 
     def verify(self, token: str) -> Identity:

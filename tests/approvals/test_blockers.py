@@ -102,6 +102,12 @@ async def test_a_member_of_two_approver_teams_is_one_possible_approver(server: R
     assert (await scene.blocker()).message.endswith(" It needs 3, only 2 can approve.")
 
 
+async def test_who_is_asked_by_name_is_one_of_those_who_can_approve_and_not_one_more(server: RunningServer) -> None:
+    scene = await waiting(server, approvers=2, required=2)
+    await scene.ask(approver=scene.approvers[1].username)
+    assert (await scene.blocker()).message.endswith(" It needs 3, only 2 can approve.")
+
+
 async def test_a_named_approver_who_was_deactivated_is_none(server: RunningServer) -> None:
     scene = await waiting(server, approvers=3)
     asked = scene.approvers[1]

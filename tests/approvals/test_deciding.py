@@ -31,10 +31,11 @@ async def test_an_approval_says_who_gave_it_when_and_on_what(server: RunningServ
     assert (asked.approver_id, asked.requested_by, asked.deployment_revision) == ("", "", 1)
     assert not asked.HasField("approved_at")
     await scene.change(labels={"build": "17"})
+    await scene.change(production_impacted=True)
     await scene.approve(notes="looks good")
     (given,) = await scene.approvals()
     assert given.approver_id == str(scene.approvers[0].user_id)
-    assert (given.notes, given.deployment_revision) == ("looks good", 2)
+    assert (given.notes, given.deployment_revision) == ("looks good", 3)
     assert given.approved_at == given.decided_at
     assert given.HasField("decided_at")
     assert given.etag != asked.etag

@@ -62,6 +62,12 @@ def test_an_argument_that_is_no_text_is_told_so(bare: Command) -> None:
     assert done.returncode == 1
 
 
+def test_closed_standard_streams_disturb_nothing(relman: Command) -> None:
+    script = f"{RELMAN} whoami <&- >&- 2>&-; echo $?; {RELMAN} nonsense <&- >&- 2>&-; echo $?"
+    done = subprocess.run(["bash", "-c", script], env=relman.environment, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("0\n2\n", "")
+
+
 def test_an_option_before_the_command_counts_for_more_than_the_environment(bare: Command) -> None:
     bare.environment |= {"RELMAN_SERVER": "127.0.0.1:2", "RELMAN_OUTPUT": "json"}
     assert "127.0.0.1:1:" in bare("--server", "127.0.0.1:1", "whoami").stderr

@@ -18,6 +18,7 @@ from relman_client.v1.stage_pb2 import GetStageRequest, StageStatus
 from tests.cli.conftest import Command
 from tests.client.pipelines import create_deployment, texts_of
 
+UUID = "0190a1b2-0000-7000-8000-00000000000a"
 SUCCEEDED = DeploymentStatus.DEPLOYMENT_STATUS_SUCCEEDED
 
 
@@ -114,7 +115,7 @@ def test_a_run_keeps_its_lease(relman: Command, admin: Client) -> None:
     assert relman("deployment", "complete", deployment).returncode == 0
 
 
-@pytest.mark.parametrize("word", ["x", "x:1", ":", "0190a1b2-0000-7000-8000-00000000000a", "0190a1b2-0000-7000-8000-00000000000a:0"])
+@pytest.mark.parametrize("word", ["x", "x:1", ":", UUID, f"{UUID}:0", f"{UUID}:-1", f"{UUID}:{10**30}"])
 @pytest.mark.parametrize("command", [("deployment", "heartbeat", "id"), ("deployment", "complete", "id")])
 def test_what_is_no_lease_is_said_to_be_none(word: str, command: tuple[str, ...], bare: Command) -> None:
     done = bare(*command, "--lease", word)

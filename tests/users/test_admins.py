@@ -1,10 +1,16 @@
 """There is always an active admin."""
 
 import asyncio
+from pathlib import Path
 
 import grpc
+import pytest
 
 from relman_client.v1 import user_pb2 as pb
+from relman_server import settings
+from relman_server.__main__ import first_admin
+from relman_server.kernel.clock import SystemClock
+from relman_server.kernel.db import Database
 from relman_server.users import store
 from tests.factories import Caller, RunningServer, refused
 
@@ -34,3 +40,17 @@ async def test_of_two_admins_who_end_each_other_one_stays(server: RunningServer)
         fresh = [await server.user(is_admin=True) for _ in range(2)]
         await asyncio.gather(*(_take_from(fresh[0], admin) for admin in admins))
         admins = fresh
+
+
+async def test_replicas_that_start_at_once_make_one_admin(
+    database_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen = settings.build({"data_dir": tmp_path, "database_url": database_url})
+    replicas = [Database(database_url, clock=SystemClock()) for _ in range(4)]
+    try:
+        await asyncio.gather(*(first_admin(db, chosen) for db in replicas))
+        assert await replicas[0].read(store.active_admins) == 1
+    finally:
+        for db in replicas:
+            db.close()
+    assert capsys.readouterr().out.count("created the admin") == 1

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
 RETRIED = {"40001", "40P01"}  # serialization failure, deadlock
 _READ_ONLY = {"25006", "53100", "53200"}  # read-only transaction, disk full, out of memory
-# A number too large for its column, a character that the database cannot hold. Inputs should have refused it.
-_UNSTORABLE = {"22003", "22021"}
 # A number too large for its column, a character that the database cannot hold: inputs should have refused it.
 _UNSTORABLE = {"22003", "22021"}
 _BUSY = {"55P03", "57014"}  # lock timeout, statement timeout

@@ -1,6 +1,7 @@
 """The gRPC server: its options, its interceptors in order, its services, and how it stops."""
 
 import asyncio
+import logging
 import socket
 import ssl
 from collections.abc import Sequence
@@ -84,6 +85,7 @@ class RpcServer:
         with_channelz: bool,
     ) -> None:
         policies = descriptors.policies([registration.descriptor for registration in registrations])
+        logging.getLogger("grpc._cython.cygrpc").addFilter(_is_no_departure)
         self._health = health
         self._lifetimes = lifetimes
         self._server = grpc.aio.server(interceptors=[Chain(interceptors, policies)], options=OPTIONS)
@@ -124,6 +126,11 @@ class RpcServer:
         )
         await asyncio.sleep(0)
         await self._server.stop(SHUTDOWN_GRACE)
+
+
+def _is_no_departure(record: logging.LogRecord) -> bool:
+    """Keep from the log what gRPC calls an error, with a traceback: that a caller left while the answer went out."""
+    return not str(record.msg).startswith("ExecuteBatchError raised in core")
 
 
 def _credentials(tls: Tls) -> grpc.ServerCredentials:

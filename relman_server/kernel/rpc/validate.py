@@ -40,13 +40,10 @@ class Validate:
 
     async def __call__(self, call: Call, request: Any, context: Context, proceed: Proceed) -> Any:
         """Refuse a request with everything that is wrong with it; give a repeated request its first answer."""
-        if call.policy is None:
-            if isinstance(request, Malformed):
-                raise _malformed()
-            return await proceed(call, request, context)
+        checked = _parsed if call.policy is None else check  # health and reflection are of other contracts
         if hasattr(request, "__aiter__"):
-            return await proceed(call, _checked(request), context)
-        check(request)
+            return await proceed(call, _each(request, checked), context)
+        checked(request)
         call.repeat = self._repeat(call, request)
         try:
             return await proceed(call, request, context)
@@ -67,9 +64,9 @@ class Validate:
         return Repeat(request_id, hmac.digest(self._key, said, hashlib.sha256))
 
 
-async def _checked(requests: AsyncIterator[Any]) -> AsyncIterator[Message]:
+async def _each(requests: AsyncIterator[Any], checked: Callable[[Any], None]) -> AsyncIterator[Message]:
     async for request in requests:
-        check(request)
+        checked(request)
         yield request
 
 
@@ -91,6 +88,11 @@ def check(request: Message | Malformed) -> None:
             known = {violation.field for violation in found}
             found += [violation for violation in error.violations if violation.field not in known]
     raise InvalidInput(*found)
+
+
+def _parsed(request: Message | Malformed) -> None:
+    if isinstance(request, Malformed):
+        raise _malformed()
 
 
 def _malformed() -> InvalidInput:

@@ -7,7 +7,7 @@ error to end with.
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from relman_server.kernel.errors import RelmanError
 
@@ -41,6 +41,7 @@ class Lifetime:
         Raises TimeoutError after `within` seconds, and the error of `end`; what was awaited is then cancelled.
         """
         task = asyncio.ensure_future(awaitable)
+        task.add_done_callback(_retrieve)
         try:
             await asyncio.wait((task, self._ended), timeout=within, return_when=asyncio.FIRST_COMPLETED)
             if task.done():
@@ -51,6 +52,12 @@ class Lifetime:
         finally:
             if not task.done():
                 task.cancel()
+
+
+def _retrieve(task: "asyncio.Future[Any]") -> None:
+    """Look at how a task ended. A caller who leaves as it fails does not, and asyncio would log it as an error."""
+    if not task.cancelled():
+        task.exception()
 
 
 class Lifetimes:

@@ -1,6 +1,7 @@
 """How calls end when something goes wrong: always with a status, never with more than the caller may know."""
 
 import asyncio
+import gc
 import io
 import threading
 import time
@@ -9,11 +10,13 @@ from typing import Any, cast
 
 import grpc
 import pytest
+from pydantic import ValidationError
 from sqlalchemy import text
 from sqlalchemy.pool import QueuePool
 
 from relman_client.v1 import deployment_pb2, system_pb2, team_pb2
 from relman_server.kernel.db import Transaction, database
+from relman_server.kernel.errors import InvalidInput
 from relman_server.kernel.rpc.errors import cut
 from tests.contract import RPCS, call
 from tests.factories import RunningServer, make_deployment, make_team, refused, unique
@@ -143,6 +146,26 @@ async def test_a_cancelled_call_leaves_no_connection_behind(server: RunningServe
     await _settled(server)
     assert _checked_out(server) == 0
     assert (await make_team(server.admin)).id
+
+
+def _refusals_in_memory() -> int:
+    gc.collect()
+    return sum(isinstance(each, InvalidInput | ValidationError) for each in gc.get_objects())
+
+
+@pytest.mark.parametrize(
+    ("rpc", "request_"),
+    [
+        ("CreateTeam", team_pb2.CreateTeamRequest(name="No Name")),
+        ("UpdateTeam", team_pb2.UpdateTeamRequest(team="x" * 400)),
+    ],
+)
+async def test_a_refused_request_leaves_nothing_in_memory(server: RunningServer, rpc: str, request_: Any) -> None:
+    """Fails when InvalidInput refers to pydantic's error: what a validator raised keeps the call and its request."""
+    before = _refusals_in_memory()
+    for _ in range(10):
+        assert (await refused(getattr(server.admin.teams, rpc)(request_))).violations
+    assert _refusals_in_memory() <= before + 1, "more than that of the last call"
 
 
 async def test_streams_hold_no_connection_while_nothing_happens(server: RunningServer) -> None:

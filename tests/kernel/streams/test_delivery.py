@@ -1,6 +1,8 @@
 """What ends a stream, and what the caller is told then."""
 
 import asyncio
+import gc
+from typing import Any
 
 import pytest
 
@@ -113,3 +115,28 @@ async def test_the_sweep_ends_streams_whose_caller_is_no_longer_welcome() -> Non
         await life.race(asyncio.sleep(60))
     assert caught.value is error
     sweep.cancel()
+
+
+async def test_what_fails_as_the_caller_leaves_is_nobodys_to_complain_of() -> None:
+    """Fails when the exception is left to its task: asyncio then logs an error, with a traceback, for a caller's."""
+    complaints: list[dict[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: complaints.append(context))
+    failing = asyncio.Event()
+
+    async def fail() -> None:
+        await failing.wait()
+        raise NotFound("deployment", "x")
+
+    call = asyncio.create_task(lifetime().race(fail()))
+    await asyncio.sleep(0.01)
+    failing.set()
+    await asyncio.sleep(0)  # it has failed, and the call has not noticed
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    del call
+    await asyncio.sleep(0.01)  # until the loop holds nothing of it
+    gc.collect()
+    loop.set_exception_handler(None)
+    assert not complaints
