@@ -1,7 +1,8 @@
 """Client of relman, a release manager over gRPC.
 
 `Client` is the synchronous client and `aio.Client` its asyncio twin; `LogWriter`, `Tail` and `Watch` keep streams going
-over broken connections. `relman_client.v1` holds the generated messages and stubs of the contract in proto/relman/v1.
+over broken connections, and `LeaseKeeper` a lease. `relman_client.v1` holds the generated messages and stubs of the
+contract in proto/relman/v1.
 Nothing is imported before it is used.
 """
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from relman_client.client import Client
     from relman_client.credentials import Credentials, Login, StaticToken, Tokens, TokenStore
     from relman_client.errors import RelmanError, Violation
+    from relman_client.leases import LeaseKeeper
     from relman_client.logs import LogWriter, WriterOptions
     from relman_client.paging import aeach, each, each_page
     from relman_client.resume import ResumeOptions
@@ -24,6 +26,7 @@ __all__ = [
     "Client",
     "ClientOptions",
     "Credentials",
+    "LeaseKeeper",
     "LogWriter",
     "Login",
     "RelmanError",
@@ -46,6 +49,7 @@ _MODULES = {
     "client": ["Client"],
     "credentials": ["Credentials", "Login", "StaticToken", "TokenStore", "Tokens"],
     "errors": ["RelmanError", "Violation"],
+    "leases": ["LeaseKeeper"],
     "logs": ["LogWriter", "WriterOptions"],
     "paging": ["aeach", "each", "each_page"],
     "resume": ["ResumeOptions"],

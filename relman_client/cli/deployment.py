@@ -2,23 +2,29 @@
 
 # ruff: noqa: PLR0913, PLR0917 - a command has one parameter for each option
 
+import sys
 from typing import Annotated
 
 import typer
 
+from relman_client.cli import deployment_run
 from relman_client.cli.inputs import (
     LabelsOption,
     LimitOption,
     StagesOption,
+    duration_of,
+    enum_of,
     labels_of,
     optional_enum_of,
     stages_of,
     time_of,
 )
+from relman_client.cli.lease import LeaseOption, lease_of, lease_text
 from relman_client.cli.options import new_app
-from relman_client.cli.output import Columns, when, word
+from relman_client.cli.output import Columns, as_json, print_json, when, word
 from relman_client.cli.session import Session, connected
 from relman_client.cli.stage import STAGES
+from relman_client.cli.text import exact, note
 from relman_client.v1 import deployment_pb2 as pb
 from relman_client.v1.common_pb2 import Outcome
 
@@ -180,10 +186,66 @@ def check(
 
 @app.command("start")
 @connected
-def start(session: Session, deployment: DeploymentArgument) -> None:
-    """Start a deployment when every gate is open."""
-    answer = session.client.deployments.StartDeployment(pb.StartDeploymentRequest(deployment=deployment))
-    show_deployment(session, answer.deployment)
+def start(
+    session: Session,
+    deployment: DeploymentArgument,
+    lease: Annotated[
+        str | None, typer.Option("--lease", metavar="SPAN", help="Take a lease that lasts so long without a heartbeat.")
+    ] = None,
+    takeover: Annotated[
+        bool, typer.Option("--takeover", help="When it is in progress already, take its lease from whoever has it.")
+    ] = False,
+    override: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--override", metavar="GATE", help="Pass this gate: freeze, lock, soak or promotion. May be repeated."
+        ),
+    ] = None,
+    reason: Annotated[str, typer.Option("--reason", help="Why --override.")] = "",
+) -> None:
+    """Start a deployment when every gate is open.
+
+    With --lease its pipeline says by heartbeats that it lives, and the deployment fails when they stop. `relman run`
+    sends them, and so does `relman deployment run`.
+    """
+    answer = session.client.deployments.StartDeployment(
+        pb.StartDeploymentRequest(
+            deployment=deployment,
+            lease_ttl=duration_of(lease, "--lease"),
+            takeover=takeover,
+            override=_override(override, reason),
+        )
+    )
+    if not answer.HasField("lease"):
+        show_deployment(session, answer.deployment)
+    elif session.wants_json:
+        print_json(as_json(answer.deployment) | {"lease": as_json(answer.lease)})
+    else:
+        show_deployment(session, answer.deployment)
+        sys.stdout.write(f"\nlease  {lease_text(answer.lease)}\n")
+        lasts = exact(answer.lease.ttl.ToTimedelta())
+        note(f"it lasts {lasts} without a heartbeat; name it by --lease, or in RELMAN_LEASE: relman run keeps it")
+
+
+def _override(gates: list[str] | None, reason: str) -> pb.GateOverride | None:
+    if bool(gates) != bool(reason):
+        raise typer.BadParameter("--override and --reason go together", param_hint="--override")
+    kinds = [enum_of(pb.BlockerKind, gate, "--override") for gate in gates or ()]
+    return pb.GateOverride(kinds=kinds, reason=reason) if kinds else None
+
+
+app.command("run")(deployment_run.run)
+
+
+@app.command("heartbeat")
+@connected
+def heartbeat(session: Session, deployment: DeploymentArgument, lease: LeaseOption = None) -> None:
+    """Renew the lease of a deployment. Exits with 1 when it is lost: whoever works under it shall stop then."""
+    held = lease_of(lease)
+    if held is None:
+        raise typer.BadParameter("give --lease ID:TOKEN, or set RELMAN_LEASE", param_hint="--lease")
+    request = pb.HeartbeatDeploymentRequest(deployment=deployment, lease=held)
+    session.show(session.client.deployments.HeartbeatDeployment(request))
 
 
 @app.command("complete")
@@ -194,6 +256,7 @@ def complete(
     failed: Annotated[bool, typer.Option("--failed/--succeeded", help="How it ended.")] = False,
     reason: Annotated[str, typer.Option("--reason", help="Why it failed.")] = "",
     impacted: Annotated[bool, typer.Option("--impacted", help="Users felt the failure.")] = False,
+    lease: LeaseOption = None,
     validate_only: Annotated[
         bool, typer.Option("--validate-only", help="Check everything and change nothing.")
     ] = False,
@@ -204,6 +267,7 @@ def complete(
         outcome=Outcome.OUTCOME_FAILED if failed else Outcome.OUTCOME_SUCCEEDED,
         failure_reason=reason,
         production_impacted=impacted,
+        lease=lease_of(lease),
         validate_only=validate_only,
     )
     show_deployment(session, session.client.deployments.CompleteDeployment(request))

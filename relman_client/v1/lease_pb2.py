@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15relman/v1/lease.proto\x12\trelman.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"l\n\x05Lease\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1b\n\rfencing_token\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x02\x12\x34\n\nexpires_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15relman/v1/lease.proto\x12\trelman.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9a\x01\n\x05Lease\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1b\n\rfencing_token\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x02\x12\x34\n\nexpires_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12,\n\x03ttl\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationB\x04\xe2\x41\x01\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,6 +40,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LEASE'].fields_by_name['fencing_token']._serialized_options = b'\342A\001\002'
   _globals['_LEASE'].fields_by_name['expires_at']._loaded_options = None
   _globals['_LEASE'].fields_by_name['expires_at']._serialized_options = b'\342A\001\003'
-  _globals['_LEASE']._serialized_start=102
-  _globals['_LEASE']._serialized_end=210
+  _globals['_LEASE'].fields_by_name['ttl']._loaded_options = None
+  _globals['_LEASE'].fields_by_name['ttl']._serialized_options = b'\342A\001\003'
+  _globals['_LEASE']._serialized_start=135
+  _globals['_LEASE']._serialized_end=289
 # @@protoc_insertion_point(module_scope)

@@ -1,6 +1,7 @@
 """Deployments and stages between the contract and Python."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -83,7 +84,7 @@ def check(blockers: Sequence[Blocker]) -> pb.DeploymentCheck:
     return pb.DeploymentCheck(allowed=not blockers, blockers=[_blocker(blocker) for blocker in blockers])
 
 
-lease = writer(lease_pb2.Lease)
+lease = writer(lease_pb2.Lease, ttl=lambda row: timedelta(seconds=row.ttl_seconds))
 
 
 def started(found: tuple[Record, Lease | None]) -> pb.StartDeploymentResponse:

@@ -53,6 +53,7 @@ async def test_a_start_with_a_time_to_live_gives_a_lease(server: RunningServer) 
     _, lease = await _leased(server)
     assert lease.fencing_token == 1
     assert lease.id
+    assert lease.ttl == MINUTE
     left = lease.expires_at.ToDatetime().timestamp() - server.app.clock.now().replace(tzinfo=None).timestamp()
     assert 50 < left <= 60
 
