@@ -64,20 +64,20 @@ def calls_in(script: str) -> list[list[str]]:
 
 def parse(command: Any, arguments: list[str]) -> None:  # typer's own types of commands are private
     """Parse a call as relman does, without doing it; raises what it would refuse the call with."""
-    context = command.make_context(command.name, list(arguments))
+    context = command.make_context(command.name, list(arguments))  # which uses its list up
     if hasattr(command, "commands"):
-        _, chosen, rest = command.resolve_command(context, [*context.protected_args, *context.args])
+        _, chosen, rest = command.resolve_command(context, arguments)
         parse(chosen, rest)
 
 
 def all_calls() -> list[list[str]]:
-    files = ("github-actions.yml", "gitlab-ci.yml")
-    return [
-        call
-        for file in files
+    """Each call once, whichever snippets it is in."""
+    scripts = [
+        script
+        for file in ("github-actions.yml", "gitlab-ci.yml")
         for script in scripts_of(yaml.safe_load((EXAMPLES / file).read_text()))
-        for call in calls_in(script)
     ]
+    return list({tuple(call): call for script in scripts for call in calls_in(script)}.values())
 
 
 @pytest.mark.parametrize("call", all_calls(), ids=shlex.join)
