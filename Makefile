@@ -12,6 +12,11 @@ PROJECTS := pyproject.toml relman_client/pyproject.toml
 # pytest arguments of a single run: make test ARGS="-k approvals -x"
 ARGS ?=
 WORKERS ?= auto
+# How much `make model` does on each database; the time bounds only the lives.
+EXAMPLES ?= 500
+STEPS ?= 60
+MINUTES ?= 10
+RACES ?= 1000
 
 .PHONY: help
 help: ## List these targets
@@ -47,6 +52,11 @@ demo: $(READY) ## See it work: this repository as a release, from a draft to pro
 .PHONY: test
 test: $(READY) ## Run the tests (ARGS="-k approvals -x", WORKERS=0 to stay in one process)
 	@$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+.PHONY: model
+model: $(READY) ## Random lives of deployments against a model, on both databases (EXAMPLES=, STEPS=, MINUTES= at most, RACES=)
+	@RELMAN_MODEL_EXAMPLES=$(EXAMPLES) RELMAN_MODEL_STEPS=$(STEPS) RELMAN_MODEL_MINUTES=$(MINUTES) RELMAN_RACES=$(RACES) \
+	  $(BIN)/python -m pytest -n 2 -rP tests/lifecycle/test_lifecycle.py tests/approvals/test_races.py $(ARGS)
 
 .PHONY: check
 check: $(READY) ## Lint, types, import contracts, the proto contract, drift of what is generated
