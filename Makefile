@@ -12,11 +12,14 @@ PROJECTS := pyproject.toml relman_client/pyproject.toml
 # pytest arguments of a single run: make test ARGS="-k approvals -x"
 ARGS ?=
 WORKERS ?= auto
-
-# of make fuzz; without a seed every run is another one
+# Of make model, on each database, and of make fuzz: without a seed every run is another one.
+EXAMPLES ?= 500
+STEPS ?= 60
+RACES ?= 1000
 SEED ?=
 OPERATIONS ?= 100000
 ENGINE ?= both
+# At most; of make model it bounds only the lives.
 MINUTES ?= 20
 
 .PHONY: help
@@ -58,6 +61,11 @@ test: $(READY) ## Run the tests (ARGS="-k approvals -x", WORKERS=0 to stay in on
 fuzz: $(READY) ## Call every RPC with corrupt and random messages (SEED=1, OPERATIONS=, ENGINE=sqlite, MINUTES=)
 	@$(BIN)/python -m tests.fuzz --operations $(OPERATIONS) --engine $(ENGINE) --minutes $(MINUTES) \
 	  $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+.PHONY: model
+model: $(READY) ## Random lives of deployments against a model, on both databases (EXAMPLES=, STEPS=, MINUTES= at most, RACES=)
+	@RELMAN_MODEL_EXAMPLES=$(EXAMPLES) RELMAN_MODEL_STEPS=$(STEPS) RELMAN_MODEL_MINUTES=$(MINUTES) RELMAN_RACES=$(RACES) \
+	  $(BIN)/python -m pytest -n 2 -rP tests/lifecycle/test_lifecycle.py tests/approvals/test_races.py $(ARGS)
 
 .PHONY: check
 check: $(READY) ## Lint, types, import contracts, the proto contract, drift of what is generated

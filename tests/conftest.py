@@ -15,6 +15,7 @@ import structlog
 from relman_server import settings
 from relman_server.app import App
 from relman_server.kernel import log_format
+from relman_server.kernel.clock import Clock
 from relman_server.kernel.db import schema
 from relman_server.kernel.db.engine import write_engine
 from tests.factories import RunningServer, unique
@@ -117,7 +118,7 @@ def clock() -> MovableClock:
 
 
 @asynccontextmanager
-async def serving(database_url: str, data_dir: Path, clock: MovableClock, **more: Any) -> AsyncIterator[RunningServer]:
+async def serving(database_url: str, data_dir: Path, clock: Clock, **more: Any) -> AsyncIterator[RunningServer]:
     """Serve, with an admin and nothing else, while the block runs; `more` are settings."""
     chosen = settings.build(
         {"listen": "127.0.0.1:0", "data_dir": data_dir, "database_url": database_url, "database_connections": 4} | more

@@ -57,6 +57,9 @@ async def test_unknown_releases_and_environments_are_not_found(server: RunningSe
         assert (refusal.code, refusal.resource.resource_type) == (grpc.StatusCode.NOT_FOUND, missing)
 
 
+LONG = stage_pb2.StageSpec(name="long", timeout_seconds=365 * 86400)
+
+
 async def test_every_violation_of_a_new_deployment_comes_at_once(server: RunningServer) -> None:
     refusal = await refused(
         server.admin.deployments.CreateDeployment(
@@ -65,7 +68,7 @@ async def test_every_violation_of_a_new_deployment_comes_at_once(server: Running
                 kind=pb.DEPLOYMENT_KIND_ROLLBACK,
                 remediates="not-an-id",
                 labels={"Not A Name": "", "long": "x" * 257},
-                stages=[stage_pb2.StageSpec(name="Bad"), stage_pb2.StageSpec(name="ok", timeout_seconds=-1)],
+                stages=[stage_pb2.StageSpec(name="Bad"), stage_pb2.StageSpec(name="ok", timeout_seconds=-1), LONG],
             )
         )
     )
@@ -78,6 +81,7 @@ async def test_every_violation_of_a_new_deployment_comes_at_once(server: Running
         "labels.long",
         "stages[0].name",
         "stages[1].timeout_seconds",
+        "stages[2].timeout_seconds",
     }
 
 

@@ -216,6 +216,7 @@ OUT_OF_BOUNDS: list[tuple[Callable[[Caller, str], Any], str]] = [
     (lambda who, stage: _skip(who, stage, reason="x" * 1001), "reason"),
     (lambda who, stage: _update(who, stage, timeout_seconds=-1), "timeout_seconds"),
     (lambda who, stage: _update(who, stage, timeout_seconds=7 * 86400 + 1), "timeout_seconds"),
+    (lambda who, stage: _update(who, stage, timeout_seconds=365 * 86400), "timeout_seconds"),
     (lambda who, stage: _update(who, stage, order=0), "order"),
     (lambda who, stage: _update(who, stage, name="Not A Name"), "name"),
     (lambda who, stage: _update(who, stage, update_mask=FieldMask(paths=["status"])), "update_mask"),
