@@ -91,6 +91,8 @@ class LeaseKeeper:
                     self._lose(error)
                     return
                 self._closed.wait(backoff.next(error))
+            except ValueError:
+                return  # the client was closed, and nobody can be heard any more
             else:
                 backoff.reset()
                 interval = lease.ttl.ToTimedelta().total_seconds() / 3

@@ -31,7 +31,7 @@ async def test_nothing_that_callers_send_upsets_the_server(engine_name: str, dat
 
 async def _of_lists(server: RunningServer, log: io.StringIO, **more: int) -> Report:
     target = Target("sqlite", server.app, server.address, psutil.Process(), lambda: log.getvalue().splitlines())
-    return await fuzz(target, Options(seed=1, operations=40, rpc="TeamService/ListTeams", **more))
+    return await fuzz(target, Options(seed=1, operations=15, rpc="TeamService/ListTeams", **more))
 
 
 async def test_a_handler_that_raises_is_reported_and_can_be_called_again(

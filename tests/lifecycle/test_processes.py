@@ -23,8 +23,8 @@ from tests.deployments import steps
 from tests.factories import Caller, Refusal, RunningServer, make_deployment, make_environment, make_release
 from tests.services.relman import ServerProcess
 
-ROUNDS = 20
-MANY = 20
+ROUNDS = 8
+MANY = 12
 HOUR = stage_pb2.StageSpec(name="build", timeout_seconds=3600)
 
 
