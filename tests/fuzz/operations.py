@@ -74,7 +74,10 @@ def compose(seed: int, number: int, rpcs: Sequence[Rpc], world: World) -> Operat
     content = rng.choices(list(CONTENTS), list(CONTENTS.values()))[0]
     caller = rng.choices(list(CALLERS), list(CALLERS.values()))[0]
     messages = Messages(rng, world)
-    requests = _stream(rng, messages, rpc, content, other) if rpc.method.client_streaming else None
+    if rpc.method.client_streaming:
+        requests = _stream(rng, messages, rpc, content, other)
+    else:
+        requests = (_content(messages, rpc, content, other),)
     metadata = (*_credentials(rng, caller, world.tokens), *_more(rng, number))
     follows = rpc.method.client_streaming or rpc.method.server_streaming
     patient = rng.random() < 0.96
@@ -83,7 +86,7 @@ def compose(seed: int, number: int, rpcs: Sequence[Rpc], world: World) -> Operat
         rpc,
         content,
         caller,
-        requests or (_content(messages, rpc, content, other),),
+        requests,
         metadata,
         deadline=DEADLINE if patient or follows else rng.choice((0.001, 0.005, 0.02)),
         leaves_after=rng.choice((0.01, 0.05, 0.3)) if follows else None if patient else rng.uniform(0, 0.02),

@@ -65,14 +65,16 @@ class Report:
 
     @property
     def grows(self) -> bool:
-        """Whether the server takes more and more memory: at the end clearly more than when it had warmed up.
+        """Whether the server takes more and more memory: at the end clearly more than before, and before that, too.
 
-        Messages of 4 MiB make for peaks, so medians are compared; and in a short run everything is warming up.
+        It grows in steps, with the pools of memory of its threads, and messages of 4 MiB make for peaks; so medians of
+        the last three quarters of the run are compared. In a short run everything is warming up.
         """
         quarter = len(self.memory) // 4
         if quarter < 5:
             return False
-        return median(self.memory[-quarter:]) > 1.2 * median(self.memory[quarter : 2 * quarter])
+        second, third, fourth = (median(self.memory[quarter * part : quarter * (part + 1)]) for part in (1, 2, 3))
+        return fourth > 1.1 * third and fourth > 1.2 * second
 
     @property
     def passed(self) -> bool:

@@ -109,7 +109,7 @@ class _Run:
             return f"{self._options.seconds:.0f} s are over"
         if len(self.report.faults) >= ENOUGH:
             return "more faults would say nothing new"
-        return "" if self._target.runs else "the server is gone"
+        return "" if self._target.ended() is None else "the server is gone"
 
     async def _round(self, channel: grpc.aio.Channel, world: World, numbers: Iterable[int]) -> None:
         begun: dict[str, Operation] = {}
@@ -144,17 +144,20 @@ class _Run:
 
     async def look_after(self, channel: grpc.aio.Channel) -> None:
         """Note it as a fault when the server died, is not well, or grows."""
-        if not self._target.runs:
-            self._fault(f"the server died; its last lines: {' / '.join(self._target.log()[-5:])}")
-            return
         health = health_pb2_grpc.HealthStub(channel)
         try:
             answer = await health.Check(health_pb2.HealthCheckRequest(), timeout=DEADLINE)
         except grpc.aio.AioRpcError as error:
-            self._fault(f"the server does not say how it is: {error.code().name}")
+            await asyncio.sleep(1)  # who does not listen any more may still be about to end
+            self._fault(f"the server does not say how it is: {error.code().name}; {self._last_words()}")
         else:
             if answer.status != health_pb2.HealthCheckResponse.SERVING:
-                self._fault("the server is not SERVING")
+                self._fault(f"the server is not SERVING; {self._last_words()}")
         if self.report.grows:
             self._fault(f"the server grew to {self.report.memory[-1]:.0f} MiB, and goes on growing")
         self._read_log({})
+
+    def _last_words(self) -> str:
+        status = self._target.ended()
+        said = "".join(f"\n    {line}" for line in self._target.log()[-10:])
+        return f"it {'runs' if status is None else f'ended with status {status}'}, and logged at last:{said}"

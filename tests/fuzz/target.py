@@ -30,6 +30,7 @@ class Target:
         address: host:port.
         process: What must not die, nor grow without bound.
         log: What the server wrote to its standard error so far.
+        ended: Returns the exit status of the process; None while it runs.
     """
 
     engine: str
@@ -37,16 +38,15 @@ class Target:
     address: str
     process: psutil.Process
     log: Callable[[], Sequence[str]]
-
-    @property
-    def runs(self) -> bool:
-        """Whether the process is there."""
-        return self.process.is_running() and self.process.status() != psutil.STATUS_ZOMBIE
+    ended: Callable[[], int | None] = lambda: None
 
     @property
     def memory(self) -> float:
         """Resident memory, in MiB; 0 when the process is gone."""
-        return float(self.process.memory_info().rss) / (1 << 20) if self.runs else 0.0
+        try:
+            return float(self.process.memory_info().rss) / (1 << 20)
+        except psutil.NoSuchProcess:
+            return 0.0
 
 
 @asynccontextmanager
@@ -56,9 +56,10 @@ async def served(engine: str, url: str, folder: Path) -> AsyncIterator[Target]:
     app = None
     try:
         server.start()
-        assert server.process is not None
+        process = server.process
+        assert process is not None
         app = App(settings.build({"listen": server.address, "data_dir": folder, "database_url": url}))
-        yield Target(engine, app, server.address, psutil.Process(server.process.pid), lambda: server.logged)
+        yield Target(engine, app, server.address, psutil.Process(process.pid), lambda: server.logged, process.poll)
     finally:
         if app is not None:
             app.close()
