@@ -68,6 +68,8 @@ class Settings(BaseModel):
     reflection: bool | None = Field(None, description="serve reflection; by default on a loopback address only")
     metrics_listen: str | None = Field(None, description="host:port to serve Prometheus metrics on, over HTTP")
     log_quota_bytes: int = Field(256 * 1024 * 1024, ge=0, description="bytes of text that a deployment's log may hold")
+    max_streams: int = Field(20_000, ge=1, description="streams (tails, watches, log writers) open in a process")
+    max_streams_per_user: int = Field(5_000, ge=1, description="of those, how many one user may have")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level to log")
     log_format: Literal["json", "text"] | None = Field(None, description="by default text on a terminal, else JSON")
 

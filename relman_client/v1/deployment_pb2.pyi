@@ -1521,7 +1521,9 @@ class WatchDeploymentsRequest(_message.Message):
     release: _builtins.str
     """Only those of this release, `service@version` or id."""
     cursor: _builtins.str
-    """Resume after this cursor; unset: only what comes from now on."""
+    """Resume after this cursor; unset: only what comes from now on. OUT_OF_RANGE when it is ahead of what
+    has happened, or of another database.
+    """
     @_builtins.property
     def types(self) -> _containers.RepeatedScalarFieldContainer[Global___DeploymentEventType.ValueType]:
         """Only these types of events."""
