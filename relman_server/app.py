@@ -5,6 +5,7 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -87,6 +88,7 @@ from relman_server.kernel.streams.redis import Redis
 from relman_server.kernel.workers import Workers
 from relman_server.logs import feed as log_feed
 from relman_server.logs import logic as logs
+from relman_server.logs import retention
 from relman_server.logs.service import LogService
 from relman_server.policies import logic as policies
 from relman_server.policies.service import DeployPolicyService
@@ -133,7 +135,7 @@ class App:
         self.log_hub = log_feed.LogHub(self.db, self.bus)
         self.redis = Redis(settings.redis_url.get_secret_value()) if settings.redis_url else None
         self._subscribe()
-        self.reconciler = Reconciler(self.db, self.clock, DUTIES)
+        self.reconciler = Reconciler(self.db, self.clock, [*DUTIES, *_retention(settings.log_retention)])
 
     @asynccontextmanager
     async def serving(self, prepare: Callable[[], Awaitable[None]] | None = None) -> AsyncIterator[str]:
@@ -270,6 +272,7 @@ class App:
         self.events.subscribe(policies.PoliciesChanged, queue.policies_changed)
         self.events.subscribe(history.DeploymentChanged, self._deployment_changed)
         self.events.subscribe(history.DeploymentMoved, rollbacks.deployment_moved)
+        self.events.subscribe(history.DeploymentMoved, retention.deployment_moved)
         self.events.subscribe(logs.LogGrew, self._log_grew)
 
     def _deployment_changed(self, tx: Transaction, changed: history.DeploymentChanged) -> None:
@@ -322,6 +325,14 @@ DUTIES = (
     Duty("approvals", overdue.APPROVALS_DUE, overdue.expire_approvals),
     Duty("decisions", overdue.DECISIONS_DUE, overdue.decide_again),
 )
+
+
+def _retention(span: timedelta | None) -> list[Duty]:
+    """Return the duty to remove logs some time after their deployments ended; none when they are kept for good."""
+    if span is None:
+        return []
+    return [Duty("logs", retention.DUE, partial(retention.remove_expired, retention=span), after=span)]
+
 
 # Services of the contract that this version does not offer: every RPC of theirs answers UNIMPLEMENTED, after the
 # caller was authenticated and authorized like everywhere else.

@@ -54,8 +54,10 @@ class Tail:
             log = self._require(await self._delivery.wait(self._hub.fresh(feed)))
             self._wanted = convert.wanted(self._asked, await self._stage_id())
             await self._begin(log)
+            follow = self._asked.follow
+            del self._asked  # of no use any more, and followers are many
             await self._catch_up(feed, log)
-            if self._asked.follow and not self._is_over(log):
+            if follow and not self._is_over(log):
                 log = await self._follow(feed)
             if self._is_over(log):
                 await self._delivery.send(convert.end(log.status, self._cursor()), self._cursor)

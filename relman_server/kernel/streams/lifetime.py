@@ -41,7 +41,7 @@ class Wait:
         assert task is not None
         self._task = task
         self._cancelling = task.cancelling()
-        self._lifetime.waits.add(self)
+        self._lifetime.waits.append(self)
         return self
 
     def interrupt(self, error: Exception) -> None:
@@ -52,7 +52,7 @@ class Wait:
 
     def __exit__(self, kind: type[BaseException] | None, raised: BaseException | None, _: TracebackType | None) -> None:
         """End; what was cancelled by `interrupt`, and by nothing else, raises its error."""
-        self._lifetime.waits.discard(self)
+        self._lifetime.waits.remove(self)
         if self._error is None:
             return
         cancelled_by_others = self._task.uncancel() > self._cancelling
@@ -76,7 +76,7 @@ class Lifetime:
     def __init__(self, still_welcome: Callable[[], RelmanError | None]) -> None:
         self.still_welcome = still_welcome
         self.error: RelmanError | None = None
-        self.waits: set[Wait] = set()
+        self.waits: list[Wait] = []
 
     @property
     def ended(self) -> bool:
