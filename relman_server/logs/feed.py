@@ -6,9 +6,10 @@ follower that wants the same is given the same bytes.
 """
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import cast
 from uuid import UUID
 
@@ -16,6 +17,7 @@ from relman_server.deployments import history
 from relman_server.deployments.model import ENDED
 from relman_server.kernel.db import Database
 from relman_server.kernel.db.transaction import Reading
+from relman_server.kernel.errors import NotFound
 from relman_server.kernel.streams.bus import Bus
 from relman_server.kernel.streams.hub import Feed, Hub
 from relman_server.kernel.streams.shared import Shared
@@ -94,8 +96,9 @@ class LogFeed(Feed[LogState]):
         recent: Its newest chunks.
     """
 
-    def __init__(self, key: UUID) -> None:
+    def __init__(self, key: UUID, on_close: Callable[[UUID], None]) -> None:
         super().__init__(key)
+        self._on_close = on_close
         self.recent = Recent()
         self._grown_to = 0
         self._remembered: dict[tuple[Place, Wanted], Batch] = {}
@@ -118,14 +121,23 @@ class LogFeed(Feed[LogState]):
         """Return what another follower got in this place."""
         return self._remembered.get((place, wanted))
 
-    def remember(self, place: Place, wanted: Wanted, batch: Batch) -> Batch:
+    def remember(self, place: Place, wanted: Wanted, batch: Batch) -> None:
         """Keep a batch of one answer at most for those who come to this place."""
         self._remembered[place, wanted] = batch
         self._remembered_bytes += _size(batch)
         while self._remembered_bytes > REMEMBERED_BYTES and len(self._remembered) > 1:
             oldest = next(iter(self._remembered))
             self._remembered_bytes -= _size(self._remembered.pop(oldest))
-        return batch
+
+    @property
+    def size(self) -> int:
+        """Bytes in memory."""
+        return self.recent.size + self._remembered_bytes
+
+    def close(self) -> None:
+        """Tell nobody any more."""
+        super().close()
+        self._on_close(self.key)
 
     def forget(self) -> None:
         """Keep nothing."""
@@ -155,9 +167,10 @@ class LogHub:
             lambda deployment_id: (topic(deployment_id), history.topic(deployment_id)),
             self._look,
             is_due=lambda state: state.has_ended and state.is_open,  # until its streams are given up
-            make=LogFeed,
+            make=lambda key: LogFeed(key, self._closed),
         )
-        self._growing: dict[UUID, int] = {}  # bytes in memory, the log that grew last at the end
+        self._sizes: dict[UUID, int] = {}  # of logs in memory, the one that grew last at the end
+        self._size = 0
         self._loop = asyncio.get_running_loop()
         self.keep_looking = self._hub.keep_looking
         self.fresh = self._hub.fresh
@@ -202,40 +215,61 @@ class LogHub:
 
     def _make_room(self, feed: LogFeed) -> None:
         """Keep what is in memory within bounds; the logs that have been quiet for longest go first."""
-        self._growing.pop(feed.key, None)
-        self._growing[feed.key] = feed.recent.size
-        while sum(self._growing.values()) > PROCESS_BYTES and len(self._growing) > 1:
-            quiet = next(iter(self._growing))
-            del self._growing[quiet]
+        self._closed(feed.key)
+        if self._feed(feed.key) is not feed:
+            return
+        self._sizes[feed.key] = feed.size
+        self._size += feed.size
+        while self._size > PROCESS_BYTES and len(self._sizes) > 1:
+            quiet = next(iter(self._sizes))
+            self._closed(quiet)
             found = self._feed(quiet)
             if found is not None:
                 found.forget()
+
+    def _closed(self, deployment_id: UUID) -> None:
+        self._size -= self._sizes.pop(deployment_id, 0)
 
     async def _look(self, deployment_ids: Collection[UUID]) -> Mapping[UUID, LogState]:
         rows = await self._db.read(store.states, deployment_ids)
         return {row.id: LogState(row.status, row.position, row.is_open, row.removed) for row in rows}
 
+    async def stage_id(self, deployment_id: UUID, stage: str) -> UUID:
+        """Return the id of the stage that a reference means, read once for all who come at this moment.
+
+        Raises NotFound, InvalidInput for a stage of another deployment, and Unavailable without a database.
+        """
+        reading = partial(self._db.read, store.readable, deployment_id, stage)
+        try:
+            found = await self._shared.read(("stage", deployment_id, stage), reading)
+        except NotFound:  # that read may have begun before the stage was created
+            found = await reading()
+        stage_id: UUID = found.stage_id
+        return stage_id
+
     async def next(self, feed: LogFeed, place: Place, wanted: Wanted) -> Batch:
-        """Return what comes after a place, which must not be the head.
+        """Return what comes after a place, which must not be the head, when the feed cannot `recall` it.
 
         Raises Unavailable without a database.
         """
-        known = feed.recall(place, wanted)
-        if known is not None:
-            return known
         recent = feed.recent.after(place.position)
         if recent is None:
             return await self._shared.read((feed.key, place, wanted), lambda: self._read(feed, place, wanted))
         payload, count = convert.join(recent)
         if len(payload) <= INLINE_BYTES or not wanted.narrows:
-            return feed.remember(place, wanted, _batch(feed.key, place, wanted, payload, count))
+            return self._remember(feed, place, wanted, _batch(feed.key, place, wanted, payload, count))
         return await self._shared.read(
             ("narrowed", feed.key, place, wanted), lambda: self._narrow(feed, place, wanted, payload, count)
         )
 
     async def _narrow(self, feed: LogFeed, place: Place, wanted: Wanted, payload: bytes, count: int) -> Batch:
         batch = await asyncio.to_thread(_batch, feed.key, place, wanted, payload, count)
-        return feed.remember(place, wanted, batch)
+        return self._remember(feed, place, wanted, batch)
+
+    def _remember(self, feed: LogFeed, place: Place, wanted: Wanted, batch: Batch) -> Batch:
+        feed.remember(place, wanted, batch)
+        self._make_room(feed)
+        return batch
 
     async def _read(self, feed: LogFeed, place: Place, wanted: Wanted) -> Batch:
         state = feed.newest

@@ -11,7 +11,7 @@ from relman_server.kernel.db import Database
 from relman_server.kernel.db.transaction import Reading
 from relman_server.kernel.errors import NotFound
 from relman_server.kernel.streams.delivery import Delivery
-from relman_server.logs import chunks, convert, store
+from relman_server.logs import chunks, convert
 from relman_server.logs.cursor import BEGINNING, Place, decode_cursor, encode_cursor
 from relman_server.logs.feed import LogFeed, LogHub, LogState
 from relman_server.logs.inputs import TailLogs, Wanted
@@ -52,7 +52,9 @@ class Tail:
         # Follows before it looks: what is committed in between wakes the feed.
         with self._hub.follow(self._deployment) as feed, self._delivery.resumable():
             log = self._require(await self._delivery.wait(self._hub.fresh(feed)))
-            self._wanted = convert.wanted(self._asked, await self._stage_id())
+            stage = self._asked.stage
+            stage_id = await self._delivery.wait(self._hub.stage_id(self._deployment, stage)) if stage else None
+            self._wanted = convert.wanted(self._asked, stage_id)
             await self._begin(log)
             follow = self._asked.follow
             del self._asked  # of no use any more, and followers are many
@@ -66,11 +68,6 @@ class Tail:
         if log is None:
             raise NotFound("deployment", str(self._deployment))
         return log
-
-    async def _stage_id(self) -> Any:  # a UUID, or None; it comes in a row
-        if self._asked.stage is None:
-            return None
-        return (await self._read(store.readable, self._deployment, self._asked.stage)).stage_id
 
     async def _follow(self, feed: LogFeed) -> LogState:
         """Go on until nothing more can come; return the state of the log then."""

@@ -4,9 +4,11 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import grpc
 import pytest
 from sqlalchemy import event
 
@@ -16,8 +18,9 @@ from relman_server.kernel.db.transaction import Reading
 from relman_server.kernel.streams import hub
 from relman_server.kernel.streams.delivery import Delivery
 from relman_server.logs import convert, feed, recent, store
-from tests.factories import RunningServer
-from tests.logs.steps import Follower, append, cancel, new_log, said
+from tests.conftest import MovableClock, serving
+from tests.factories import RunningServer, refused
+from tests.logs.steps import Follower, Writer, append, cancel, new_log, said
 
 
 @contextmanager
@@ -232,6 +235,27 @@ async def test_memory_for_all_logs_is_bounded(server: RunningServer, monkeypatch
     await _leave(followers)
 
 
+async def test_a_user_may_have_so_many_streams_and_no_more(
+    database_url: str, clock: MovableClock, tmp_path: Path
+) -> None:
+    async with serving(database_url, tmp_path / "data", clock, max_streams_per_user=2) as limited:
+        deployment = await new_log(limited)
+        followers = await _followers(limited, deployment, 2)
+        request = pb.TailLogsRequest(deployment=deployment, follow=True)
+        refusal = await refused(limited.admin.logs.TailLogs(request))
+        assert (refusal.code, refusal.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_STREAMS")
+        assert refusal.retry.HasField("retry_delay")
+        refusal = await refused(Writer(limited.admin, deployment=deployment).call)
+        assert refusal.reason == "TOO_MANY_STREAMS"
+        other = Follower(await limited.user(), deployment)
+        await other.caught_up()
+        await _leave([followers[0], other])
+        async with asyncio.timeout(5):
+            while len(limited.app.lifetimes) > 1:  # noqa: ASYNC110 - the server has no event for tests
+                await asyncio.sleep(0.01)
+        await _leave([*await _followers(limited, deployment, 1), followers[1]])
+
+
 async def test_nothing_is_kept_of_logs_that_nobody_follows(server: RunningServer) -> None:
     deployment = await new_log(server)
     followers = await _followers(server, deployment, 3)
@@ -242,3 +266,4 @@ async def test_nothing_is_kept_of_logs_that_nobody_follows(server: RunningServer
     async with asyncio.timeout(5):
         while server.app.log_hub._feed(UUID(deployment)) is not None:  # noqa: ASYNC110 - the server has no event for tests
             await asyncio.sleep(0.01)
+    assert UUID(deployment) not in server.app.log_hub._sizes
