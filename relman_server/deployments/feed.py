@@ -103,11 +103,13 @@ class EventsFeed(Feed[Reached]):
     """The newest events.
 
     Attributes:
+        reached: Where the reader is; `newest` follows when it is through with a look.
         since: All events after this place, up to where the reader is, are here.
     """
 
     def __init__(self, key: UUID) -> None:
         super().__init__(key)
+        self.reached: Reached | None = None
         self.since: FeedPlace | None = None
         self._events: deque[FeedEvent] = deque()
         self._bytes = 0
@@ -160,7 +162,7 @@ class FeedHub:
         feed = cast("EventsFeed | None", self._hub.feed(_ALL))
         if feed is None:
             return {}
-        reached = feed.newest if feed.newest is not None else await self._db.read(_begin)
+        reached = feed.reached if feed.reached is not None else await self._db.read(_begin)
         if feed.since is None:
             feed.since = reached.place
         while True:
@@ -168,6 +170,7 @@ class FeedHub:
             feed.add(events)
             if events:
                 reached = Reached(reached.feed_id, events[-1].place)
+            feed.reached = reached  # whatever becomes of this look, these are not read again
             if len(events) + unsettled < BATCH or unsettled:
                 self._look_again(unsettled)
                 return {_ALL: reached}

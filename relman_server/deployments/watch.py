@@ -97,9 +97,9 @@ class WatchHub:
         raise NotFound("deployment", str(feed.key))
 
     async def next(self, feed: DeploymentFeed, seen: int) -> Sequence[Event]:
-        """Return the next events after a revision; none when the deployment is gone.
+        """Return the next events after a revision, which must not be the head.
 
-        Raises Unavailable without a database.
+        Raises NotFound when the deployment is gone, and Unavailable without a database.
         """
         known = feed.remembered.get(seen)
         if known is not None:
@@ -107,9 +107,10 @@ class WatchHub:
         events: Sequence[Event] = await self._shared.read(
             (feed.key, seen), lambda: self._db.read(_events, feed.key, seen)
         )
-        if not events:
-            await self._hub.fresh(feed)
-        feed.remembered[seen] = events
+        if not events and await self._hub.fresh(feed) is None:
+            raise NotFound("deployment", str(feed.key))
+        if events:
+            feed.remembered[seen] = events
         if len(feed.remembered) > REMEMBERED:
             del feed.remembered[next(iter(feed.remembered))]
         return events
@@ -138,15 +139,14 @@ async def watch(hub: WatchHub, delivery: Delivery, wanted: Watch) -> None:
         await delivery.send(convert.snapshot(now, seen), str(seen))
         while True:
             version = feed.version
-            if feed.head is None:
+            head = feed.head
+            if head is None:
                 raise NotFound("deployment", str(deployment_id))
-            while seen < feed.head.revision:
+            while seen < head.revision:
                 for event in await delivery.wait(hub.next(feed, seen)):
                     await delivery.send(event.data, str(event.revision))
                     seen = event.revision
-                if feed.head is None:
-                    raise NotFound("deployment", str(deployment_id))
-            if feed.head.status in ENDED and seen >= feed.head.revision and not wanted.keep_open:
+            if head.status in ENDED and seen >= head.revision and not wanted.keep_open:
                 return
             if version == feed.version:
                 await delivery.pause(feed.waking, HEARTBEAT)

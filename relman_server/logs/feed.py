@@ -250,7 +250,7 @@ class LogHub:
     async def next(self, feed: LogFeed, place: Place, wanted: Wanted) -> Batch:
         """Return what comes after a place, which must not be the head, when the feed cannot `recall` it.
 
-        Raises Unavailable without a database.
+        Raises NotFound when the deployment is gone, and Unavailable without a database.
         """
         recent = feed.recent.after(place.position)
         if recent is None:
@@ -273,7 +273,8 @@ class LogHub:
 
     async def _read(self, feed: LogFeed, place: Place, wanted: Wanted) -> Batch:
         state = feed.newest
-        assert state is not None
+        if state is None:
+            raise NotFound("deployment", str(feed.key))
         batch, payloads = await self._db.read(_stored, feed.key, place, state, wanted)
         adjoins = place.position == feed.recent.last or not feed.recent.size
         if payloads and adjoins and place.position + len(payloads) == state.position and self._feed(feed.key) is feed:

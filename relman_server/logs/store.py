@@ -73,9 +73,11 @@ def states(tx: Reading, deployment_ids: Collection[UUID]) -> Sequence[Record]:
 
 
 def removed(tx: Reading, deployment_id: UUID) -> int:
-    """Return the position up to which chunks of a log were removed."""
+    """Return the position up to which chunks of a log were removed; raises NotFound when the deployment was deleted."""
     position: int | None = tx.scalar(_REMOVED, {"deployment": deployment_id})
-    return position or 0
+    if position is None:
+        raise NotFound("deployment", str(deployment_id))
+    return position
 
 
 # How a stage is referred to, and the condition that it is the one.

@@ -13,6 +13,8 @@ from relman_client.v1 import deployment_pb2 as pb
 from relman_server.deployments import feed as feeding
 from relman_server.deployments import feed_store
 from relman_server.deployments.feed_store import FeedPlace
+from relman_server.kernel.db.transaction import Reading
+from relman_server.kernel.errors import Unavailable
 from relman_server.kernel.streams import hub
 from tests.deployments import steps
 from tests.deployments.steps import event_type, events_of, make_in
@@ -99,6 +101,30 @@ async def test_who_resumes_far_behind_reads_the_database(
     for watcher in (staying, await Watcher(server.admin, cursor=begin).begun()):
         assert await watcher.until(made[-1].id, "SUCCEEDED") == expected
         watcher.call.cancel()
+
+
+async def test_a_look_that_fails_half_way_repeats_nothing(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when the reader forgets, with the look, what it has passed on already."""
+    monkeypatch.setattr(feeding, "BATCH", 2)
+    monkeypatch.setattr(hub, "AGAIN", 0.01)
+    original, looks = feeding._settled, list[int]()
+
+    def fail_the_second_time(tx: Reading, reached: feeding.Reached) -> Any:
+        looks.append(len(looks))
+        if len(looks) == 2:
+            raise Unavailable("no database")
+        return original(tx, reached)
+
+    watcher = await Watcher(server.admin).begun()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(server.app.bus, "publish", lambda _topic, **_: None)
+        made = [await make_in(server, "CANCELLED") for _ in range(3)]
+    monkeypatch.setattr(feeding, "_settled", fail_the_second_time)
+    server.app.bus.publish(feeding.TOPIC)
+    assert await watcher.until(made[-1].id, "CANCELLED") == await _history(server, *made)
+    watcher.call.cancel()
 
 
 async def test_filters_leave_out_the_rest(server: RunningServer) -> None:

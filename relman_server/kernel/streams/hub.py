@@ -24,6 +24,8 @@ POLL = {"sqlite": 15.0, "postgresql": 1.0}
 """Seconds between looks without a wake-up. On SQLite, where no other process writes, only at what says it is due."""
 AGAIN = 1.0
 """Seconds after a look that failed."""
+APART = 0.01
+"""Seconds between the beginnings of looks: who comes meanwhile is looked at together."""
 AT_ONCE = 1000
 """Feeds in one look."""
 FAN_OUT = 50e-6
@@ -180,7 +182,7 @@ class Hub(Generic[H]):
     async def keep_looking(self) -> None:
         """Look at what was woken, and from time to time at what was not, for as long as the server runs."""
         loop = asyncio.get_running_loop()
-        polled = loop.time()
+        polled = looked = loop.time()
         while True:
             if not self._woken:
                 self._kick.clear()
@@ -188,7 +190,11 @@ class Hub(Generic[H]):
             if loop.time() >= polled + POLL[self._engine]:
                 polled = loop.time()
                 self._woken |= dict.fromkeys(self._due())
-            if self._woken and not await self._look_once():
+            if not self._woken:
+                continue
+            await asyncio.sleep(looked + APART - loop.time())
+            looked = loop.time()
+            if not await self._look_once():
                 await asyncio.sleep(AGAIN)
 
     def _due(self) -> list[UUID]:
