@@ -10,7 +10,6 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from relman_client.v1 import common_pb2
 from relman_client.v1 import log_pb2 as pb
-from relman_server.logs import chunks
 from relman_server.logs import download as downloading
 from tests.factories import Caller, RunningServer, refused
 from tests.logs.steps import append, lines, new_log
@@ -86,8 +85,6 @@ async def test_parts_are_whole_lines_of_bounded_size_and_each_can_be_resumed_aft
 ) -> None:
     """Parts end within chunks, too: a chunk of control characters is several times its size as JSON."""
     monkeypatch.setattr(downloading, "PART_BYTES", 500)
-    monkeypatch.setattr(chunks, "BATCH_CHUNKS", 2)
-    chunks._statement.cache_clear()
     admin = shared_server.admin
     deployment = await new_log(shared_server)
     for chunk in range(5):
@@ -102,7 +99,6 @@ async def test_parts_are_whole_lines_of_bounded_size_and_each_can_be_resumed_aft
         assert len(part.data) < 1000
         rest = await download(admin, deployment, format=JSON_LINES, cursor=part.cursor)
         assert _whole(parts[: index + 1]) + _whole(rest) == whole
-    chunks._statement.cache_clear()
     await append(admin, deployment, "more", first=36)
     assert "more" in _whole(await download(admin, deployment, cursor=parts[-1].cursor))
 

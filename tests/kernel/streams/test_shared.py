@@ -58,4 +58,5 @@ async def test_what_fails_as_the_callers_leave_is_nobodys_to_complain_of() -> No
     await asyncio.sleep(0.01)
     gc.collect()
     loop.set_exception_handler(None)
-    assert not complaints
+    # What tests before left behind may be collected here, too.
+    assert not [context for context in complaints if isinstance(context.get("exception"), Unavailable)]
