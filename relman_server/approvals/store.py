@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
+    BindParameter,
     ColumnElement,
     Select,
     Subquery,
@@ -51,12 +52,12 @@ def approval_id(reference: str) -> UUID:
     return found
 
 
-def is_waiting(now: datetime) -> ColumnElement[bool]:
+def is_waiting(now: datetime | BindParameter[datetime]) -> ColumnElement[bool]:
     """Return the condition that an approval can be answered."""
     return and_(_is_pending(), Approval.expires_at > now)
 
 
-def is_due(now: datetime) -> ColumnElement[bool]:
+def is_due(now: datetime | BindParameter[datetime]) -> ColumnElement[bool]:
     """Return the condition that nobody answered in time, and it is not marked yet."""
     return and_(_is_pending(), Approval.expires_at <= now)
 
@@ -200,8 +201,8 @@ def due_deployments(now: datetime, limit: int) -> Select[Any]:
     return select(Approval.deployment_id).where(is_due(now)).order_by(Approval.expires_at).limit(limit)
 
 
-def tallies(deployments: Collection[UUID], now: datetime) -> Subquery:
-    """Select, by `deployment_id`, the columns of a Tally."""
+def tallies(deployments: BindParameter[Any], now: BindParameter[datetime]) -> Subquery:
+    """Select, by `deployment_id`, the columns of a Tally; the parameters say of which deployments, and when."""
     additional = Approval.place == Place.ADDITIONAL
     return (
         select(

@@ -1,5 +1,6 @@
 """Queries of users."""
 
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -28,6 +29,7 @@ def named(reference: str) -> ColumnElement[bool]:
     return or_(User.username == reference, User.email == reference.lower())
 
 
+@cache
 def _users() -> Select[Any]:
     return select(*_COLUMNS)
 
