@@ -10,7 +10,20 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, ScalarSelect, Select, and_, bindparam, func, literal, null, or_, select, true
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    ScalarSelect,
+    Select,
+    and_,
+    bindparam,
+    func,
+    literal,
+    null,
+    or_,
+    select,
+    true,
+)
 from sqlalchemy.orm import aliased
 
 from relman_server.approvals import store as approvals
@@ -67,7 +80,7 @@ def _of_deployments() -> Select[Any]:
             ),
         ),
     )
-    deployments = bindparam("deployments", expanding=True)
+    deployments: BindParameter[Any] = bindparam("deployments", expanding=True)
     tally = approvals.tallies(deployments, bindparam("now", type_=UtcDateTime()))
     return (
         _facts(Deployment.service_id, Deployment.environment_id, before)
