@@ -920,7 +920,7 @@ class GetDeploymentStagesResponse(_message.Message):
     STAGES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def stages(self) -> _containers.RepeatedCompositeFieldContainer[_stage_pb2.PipelineStage]:
-        """All stages in their order."""
+        """All stages in their order; outputs may be shortened, see `output_shortened`."""
 
     def __init__(
         self,
