@@ -222,7 +222,7 @@ class App:
         log_service = LogService(self.db, self.bus, self.clock, self.settings.log_quota_bytes)  # type: ignore[abstract]
         return [
             _registration(auth_pb2, auth_pb2_grpc, "AuthService", auth),
-            _registration(user_pb2, user_pb2_grpc, "UserService", UserService(self.db)),
+            _registration(user_pb2, user_pb2_grpc, "UserService", UserService(self.db, self.hashers)),
             _registration(team_pb2, team_pb2_grpc, "TeamService", TeamService(self.db)),
             _registration(
                 catalog_pb2, catalog_pb2_grpc, "CatalogService", CatalogService(self.db, running.service_health)
