@@ -146,7 +146,7 @@ def deployment_moved(tx: Transaction, moved: DeploymentMoved) -> None:
         rollback.completed_at = tx.now
     tx.audit(f"rollback.{status.lower()}", rollback)
     if status in UNSUCCESSFUL:
-        failed = tx.lock(Deployment, rollback.deployment_id)  # perhaps nobody calls: the reconciler has no role anywhere
+        failed = tx.lock(Deployment, rollback.deployment_id)  # perhaps by nobody: the reconciler has no role
         assert failed is not None
         record(tx, failed, EventType.ROLLBACK, f"Its rollback has ended, {status}.")
     if status is RollbackStatus.SUCCEEDED:
