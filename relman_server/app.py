@@ -255,6 +255,8 @@ class App:
         """Wire what a change below means for the resources above it."""
         self.events.subscribe(users.CredentialsChanged, self._credentials_changed)
         self.events.subscribe(teams.TeamDeleted, environments.keep_approvers)
+        self.events.subscribe(teams.TeamChanged, approving.people_changed)
+        self.events.subscribe(users.RightsChanged, approving.people_changed)
         self.events.subscribe(releases.ReleaseChanged, queue.release_changed)
         self.events.subscribe(catalog.ServiceChanged, queue.service_changed)
         self.events.subscribe(environments.EnvironmentChanged, approving.environment_changed)
