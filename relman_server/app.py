@@ -232,7 +232,7 @@ class App:
         log_service = LogService(self.db, self.log_hub, self.clock, self.settings.log_quota_bytes)
         return [
             _registration(auth_pb2, auth_pb2_grpc, "AuthService", auth),
-            _registration(user_pb2, user_pb2_grpc, "UserService", UserService(self.db)),
+            _registration(user_pb2, user_pb2_grpc, "UserService", UserService(self.db, self.hashers)),
             _registration(team_pb2, team_pb2_grpc, "TeamService", TeamService(self.db)),
             _registration(
                 catalog_pb2, catalog_pb2_grpc, "CatalogService", CatalogService(self.db, running.service_health)
@@ -265,6 +265,8 @@ class App:
         """Wire what a change below means for the resources above it."""
         self.events.subscribe(users.CredentialsChanged, self._credentials_changed)
         self.events.subscribe(teams.TeamDeleted, environments.keep_approvers)
+        self.events.subscribe(teams.TeamChanged, approving.people_changed)
+        self.events.subscribe(users.RightsChanged, approving.people_changed)
         self.events.subscribe(releases.ReleaseChanged, queue.release_changed)
         self.events.subscribe(catalog.ServiceChanged, queue.service_changed)
         self.events.subscribe(environments.EnvironmentChanged, approving.environment_changed)

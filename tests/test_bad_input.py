@@ -222,10 +222,9 @@ async def test_an_odd_reference_is_not_found_or_invalid(shared_server: RunningSe
     walk = Walk(shared_server)
     for rpc in RPCS:
         for path in _fields(rpc, FieldDescriptor.TYPE_STRING):
-            for _ in range(3):
-                request = required(rpc)
-                set_path(request, path, next(odd))
-                await walk.call(rpc, request)
+            request = required(rpc)
+            set_path(request, path, next(odd))
+            await walk.call(rpc, request)
     await walk.end()
 
 

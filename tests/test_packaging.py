@@ -178,24 +178,22 @@ def test_the_client_calls_a_server_with_its_three_requirements_alone(client_pyth
     assert called.stdout.split() == ["admin", "sqlite", "TOKEN_MISSING"]
 
 
-def type_check(python: Path, code: str, folder: Path) -> str:
-    """What mypy, as a user of the client runs it, says of some code."""
-    (folder / "pipeline.py").write_text(code)
+def test_mypy_strict_accepts_client_code_and_finds_each_mistake(client_python: Path, tmp_path: Path) -> None:
+    """In one run, as a user of the client runs it: mypy reads the library each time."""
+    (tmp_path / "right.py").write_text(CLIENT_CODE)
+    files = {mistake: f"mistake_{number}.py" for number, mistake in enumerate(MISTAKES)}
+    for mistake, (right, wrong, _) in MISTAKES.items():
+        assert right in CLIENT_CODE
+        (tmp_path / files[mistake]).write_text(CLIENT_CODE.replace(right, wrong))
     checked = run(
-        *(sys.executable, "-m", "mypy", "--strict", "--python-executable", python, "--config-file=", "pipeline.py"),
-        cwd=folder,
+        *(sys.executable, "-m", "mypy", "--strict", "--python-executable", client_python, "--config-file="),
+        *("right.py", *files.values()),
+        cwd=tmp_path,
     )
-    return checked.stdout + checked.stderr
-
-
-def test_mypy_strict_accepts_client_code(client_python: Path, tmp_path: Path) -> None:
-    assert "Success" in type_check(client_python, CLIENT_CODE, tmp_path)
-
-
-@pytest.mark.parametrize("mistake", MISTAKES)
-def test_mypy_strict_finds(mistake: str, client_python: Path, tmp_path: Path) -> None:
-    right, wrong, message = MISTAKES[mistake]
-    assert right in CLIENT_CODE
-    said = type_check(client_python, CLIENT_CODE.replace(right, wrong), tmp_path)
-    assert message in said
-    assert "Success" not in said
+    said = {
+        mistake: [line for line in checked.stdout.splitlines() if line.startswith(files[mistake])] for mistake in files
+    }
+    for mistake, (_, _, message) in MISTAKES.items():
+        assert any(message in line for line in said[mistake]), f"{mistake}: {checked.stdout}"
+    assert "right.py" not in checked.stdout
+    assert f"errors in {len(MISTAKES)} files" in checked.stdout

@@ -140,9 +140,7 @@ def health(channel: grpc.Channel, name: str = "") -> str:
 
 
 def test_it_says_where_it_serves_and_serves_there(process: ServerProcess) -> None:
-    started = time.monotonic()
     process.start()
-    assert time.monotonic() - started < 8, "1.5 s on a machine at rest"
     assert process.lines[-1] == f"relman is serving on {process.address}"
     assert not process.address.endswith(":0")
     with grpc.insecure_channel(process.address) as channel:

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
+    BindParameter,
     ColumnElement,
     Select,
     Subquery,
@@ -13,6 +14,7 @@ from sqlalchemy import (
     and_,
     case,
     cast,
+    exists,
     func,
     literal,
     null,
@@ -21,6 +23,7 @@ from sqlalchemy import (
     union_all,
     update,
 )
+from sqlalchemy.orm import InstrumentedAttribute
 
 from relman_server.approvals.inputs import ListApprovals
 from relman_server.approvals.model import Approval, ApprovalStatus, Place
@@ -51,12 +54,12 @@ def approval_id(reference: str) -> UUID:
     return found
 
 
-def is_waiting(now: datetime) -> ColumnElement[bool]:
+def is_waiting(now: datetime | BindParameter[datetime]) -> ColumnElement[bool]:
     """Return the condition that an approval can be answered."""
     return and_(_is_pending(), Approval.expires_at > now)
 
 
-def is_due(now: datetime) -> ColumnElement[bool]:
+def is_due(now: datetime | BindParameter[datetime]) -> ColumnElement[bool]:
     """Return the condition that nobody answered in time, and it is not marked yet."""
     return and_(_is_pending(), Approval.expires_at <= now)
 
@@ -190,6 +193,13 @@ def people(
     return tx.rows(union_all(*parts)) if parts else []
 
 
+def is_asked_for(deployment_id: InstrumentedAttribute[UUID]) -> ColumnElement[bool]:
+    """Return the condition that approvals of a deployment are asked for, and not all are given."""
+    return exists().where(
+        Approval.deployment_id == deployment_id, Approval.place.is_not(None), Approval.status != ApprovalStatus.APPROVED
+    )
+
+
 def first_due() -> Select[Any]:
     """Select when the next request expires; NULL when none is open."""
     return select(func.min(Approval.expires_at)).where(_is_pending())
@@ -200,8 +210,8 @@ def due_deployments(now: datetime, limit: int) -> Select[Any]:
     return select(Approval.deployment_id).where(is_due(now)).order_by(Approval.expires_at).limit(limit)
 
 
-def tallies(deployments: Collection[UUID], now: datetime) -> Subquery:
-    """Select, by `deployment_id`, the columns of a Tally."""
+def tallies(deployments: BindParameter[Any], now: BindParameter[datetime]) -> Subquery:
+    """Select, by `deployment_id`, the columns of a Tally; the parameters say of which deployments, and when."""
     additional = Approval.place == Place.ADDITIONAL
     return (
         select(

@@ -1,6 +1,7 @@
 """Queries of services."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -25,6 +26,7 @@ def named(reference: str) -> ColumnElement[bool]:
     return Service.id == service_id if service_id is not None else Service.name == reference
 
 
+@cache
 def _services() -> Select[Any]:
     return select(*Service.__table__.columns)
 

@@ -6,10 +6,24 @@ Where approvals are missing one more says who can give them.
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import timedelta
+from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, ScalarSelect, Select, and_, func, literal, null, or_, select
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    ScalarSelect,
+    Select,
+    and_,
+    bindparam,
+    func,
+    literal,
+    null,
+    or_,
+    select,
+    true,
+)
 from sqlalchemy.orm import aliased
 
 from relman_server.approvals import store as approvals
@@ -27,6 +41,7 @@ from relman_server.deployments.model import (
 )
 from relman_server.environments import store as environments
 from relman_server.environments.model import Environment
+from relman_server.kernel.db.model import UtcDateTime
 from relman_server.kernel.db.transaction import Reading, Record, Transaction
 from relman_server.kernel.errors import NotFound
 from relman_server.policies.store import freezes_for
@@ -34,8 +49,13 @@ from relman_server.releases import store as releases
 from relman_server.releases.model import Release
 from relman_server.users.model import User
 
+# Building these statements costs many times what running them does, most of it for the aliases: both are made once.
 _source = aliased(Environment)
 """The environment before."""
+_ahead = aliased(Deployment)
+"""Of the queue, what may come before."""
+_there = aliased(Deployment)
+"""What ran in an environment."""
 
 _COLUMNS = [field.name for field in fields(Facts) if field.name not in {"approvals", "freezes"}]
 _TALLY = [field.name for field in fields(Tally)]
@@ -43,20 +63,27 @@ _TALLY = [field.name for field in fields(Tally)]
 
 def facts_of(tx: Reading, deployments: Sequence[UUID]) -> Mapping[UUID, Facts]:
     """Return what the decisions about deployments depend on."""
-    ahead = aliased(Deployment)
+    rows = tx.rows(_of_deployments(), {"deployments": deployments, "now": tx.now})
+    return {row.deployment_id: facts for row, facts in zip(rows, _read(tx, rows), strict=True)}
+
+
+@cache
+def _of_deployments() -> Select[Any]:
+    """Select the facts about the parameter `deployments` at the time `now`."""
     before = or_(
-        and_(_is_rollback(ahead), ~_is_rollback(Deployment)),
+        and_(_is_rollback(_ahead), ~_is_rollback(Deployment)),
         and_(
-            _is_rollback(ahead) == _is_rollback(Deployment),
+            _is_rollback(_ahead) == _is_rollback(Deployment),
             or_(
-                ahead.created_at < Deployment.created_at,
-                and_(ahead.created_at == Deployment.created_at, ahead.id < Deployment.id),
+                _ahead.created_at < Deployment.created_at,
+                and_(_ahead.created_at == Deployment.created_at, _ahead.id < Deployment.id),
             ),
         ),
     )
-    tally = approvals.tallies(deployments, tx.now)
-    rows = tx.rows(
-        _facts(Deployment.service_id, Deployment.environment_id, ahead, before)
+    deployments: BindParameter[Any] = bindparam("deployments", expanding=True)
+    tally = approvals.tallies(deployments, bindparam("now", type_=UtcDateTime()))
+    return (
+        _facts(Deployment.service_id, Deployment.environment_id, before)
         .add_columns(Deployment.kind, Deployment.hotfix_reason, Deployment.labels)
         .add_columns(Deployment.id.label("deployment_id"), Deployment.revision, Deployment.created_by)
         .add_columns(*(tally.c[name] for name in _TALLY))
@@ -69,7 +96,6 @@ def facts_of(tx: Reading, deployments: Sequence[UUID]) -> Mapping[UUID, Facts]:
         .outerjoin(tally, tally.c.deployment_id == Deployment.id)
         .where(Deployment.id.in_(deployments))
     )
-    return {row.deployment_id: facts for row, facts in zip(rows, _read(tx, rows), strict=True)}
 
 
 def _is_rollback(deployment: Any) -> ColumnElement[bool]:  # Deployment or an alias of it
@@ -94,15 +120,20 @@ def lock_facts(tx: Transaction, release: str, environment: str) -> Facts:
 
 
 def _if_created(release: str, environment: str) -> Select[Any]:
+    return _of_pairs().where(releases.named(release), environments.named(environment))
+
+
+@cache
+def _of_pairs() -> Select[Any]:
+    """Select the facts about deployments that would be made now, for every release and environment."""
     return (
-        _facts(Release.service_id, Environment.id, aliased(Deployment), None)
+        _facts(Release.service_id, Environment.id, true())
         .add_columns(null().label("kind"), literal("").label("hotfix_reason"), null().label("deployment_id"))
         .select_from(Release)
         .join(Service, Service.id == Release.service_id)
-        .join(Environment, environments.named(environment))
+        .join(Environment, true())
         .outerjoin(User, User.id == Environment.locked_by)
         .outerjoin(_source, _source.id == Environment.promotes_from)
-        .where(releases.named(release))
     )
 
 
@@ -157,11 +188,10 @@ def _tally(row: Record) -> Tally:
 
 
 def _running_release(service: Any, environment: Any) -> ScalarSelect[Any]:  # columns or mapped attributes
-    there = aliased(Deployment)
     return (
-        select(there.release_id)
-        .where(there.service_id == service, there.environment_id == environment, has_succeeded(there))
-        .order_by(there.completed_at.desc(), there.id.desc())
+        select(_there.release_id)
+        .where(_there.service_id == service, _there.environment_id == environment, has_succeeded(_there))
+        .order_by(_there.completed_at.desc(), _there.id.desc())
         .limit(1)
         .scalar_subquery()
     )
@@ -169,13 +199,12 @@ def _running_release(service: Any, environment: Any) -> ScalarSelect[Any]:  # co
 
 def _soaking_since(release: Any) -> ScalarSelect[Any]:  # a mapped attribute
     """Select when a release first succeeded in the environment before; a success that was rolled back is none."""
-    there = aliased(Deployment)
     return (
-        select(func.min(there.completed_at))
+        select(func.min(_there.completed_at))
         .where(
-            there.release_id == release,
-            there.environment_id == _source.id,
-            there.status == DeploymentStatus.SUCCEEDED,
+            _there.release_id == release,
+            _there.environment_id == _source.id,
+            _there.status == DeploymentStatus.SUCCEEDED,
         )
         .scalar_subquery()
     )
@@ -184,15 +213,14 @@ def _soaking_since(release: Any) -> ScalarSelect[Any]:  # a mapped attribute
 def _facts(
     service: ColumnElement[UUID] | Any,  # or a mapped attribute, which is no ColumnElement to the type checker
     environment: ColumnElement[UUID] | Any,
-    ahead: Any,  # an alias of Deployment
-    before: ColumnElement[bool] | None,
+    before: ColumnElement[bool],
 ) -> Select[Any]:
     """Select the facts; `in_front` is the deployment in progress, else the oldest of those that wait before."""
-    queue = select(ahead.id).where(ahead.service_id == service, ahead.environment_id == environment)
-    waiting = queue.where(is_waiting(ahead)) if before is None else queue.where(is_waiting(ahead), before)
+    queue = select(_ahead.id).where(_ahead.service_id == service, _ahead.environment_id == environment)
+    waiting = queue.where(is_waiting(_ahead), before)
     in_front = func.coalesce(
-        queue.where(is_in_progress(ahead)).limit(1).scalar_subquery(),
-        waiting.order_by(_is_rollback(ahead).desc(), ahead.created_at, ahead.id).limit(1).scalar_subquery(),
+        queue.where(is_in_progress(_ahead)).limit(1).scalar_subquery(),
+        waiting.order_by(_is_rollback(_ahead).desc(), _ahead.created_at, _ahead.id).limit(1).scalar_subquery(),
     )
     columns: list[Any] = [
         Release.id.label("release_id"),

@@ -110,6 +110,8 @@ class EventType(StrEnum):
     STAGE_ENDED = "STAGE_ENDED"
     STAGE_RETRIED = "STAGE_RETRIED"
     APPROVAL = "APPROVAL"
+    ROLLBACK = "ROLLBACK"
+    LEASE = "LEASE"
 
 
 class Deployment(Resource):

@@ -16,6 +16,8 @@ from relman_server.environments.model import Environment, lock_of
 from relman_server.kernel.db.transaction import Reading, Record
 from relman_server.releases.model import Release
 
+_newest = aliased(Deployment)  # once: an alias costs more to make than a query to run
+
 # From the best to the worst: a whole is as healthy as the worst of its parts.
 _SEVERITY = ("UNKNOWN", "HEALTHY", "DEGRADED", "FAILING")
 
@@ -107,11 +109,10 @@ def _newest_successes(tx: Reading, condition: ColumnElement[bool]) -> Sequence[R
 
     One look into an index for each pair, however many deployments there were.
     """
-    success = aliased(Deployment)
     newest = (
-        select(success.id)
-        .where(success.environment_id == Environment.id, success.service_id == Service.id, has_succeeded(success))
-        .order_by(success.completed_at.desc(), success.id.desc())
+        select(_newest.id)
+        .where(_newest.environment_id == Environment.id, _newest.service_id == Service.id, has_succeeded(_newest))
+        .order_by(_newest.completed_at.desc(), _newest.id.desc())
         .limit(1)
         .scalar_subquery()
     )
@@ -135,11 +136,10 @@ def _newest_successes(tx: Reading, condition: ColumnElement[bool]) -> Sequence[R
 
 def _newest_ended(tx: Reading, service_id: UUID) -> Sequence[Record]:
     """Return, of each environment, the service's deployment that ended last with an outcome."""
-    ended = aliased(Deployment)
     newest = (
-        select(ended.id)
-        .where(ended.service_id == service_id, ended.environment_id == Environment.id, ended.outcome.is_not(None))
-        .order_by(ended.completed_at.desc(), ended.id.desc())
+        select(_newest.id)
+        .where(_newest.service_id == service_id, _newest.environment_id == Environment.id, _newest.outcome.is_not(None))
+        .order_by(_newest.completed_at.desc(), _newest.id.desc())
         .limit(1)
         .scalar_subquery()
     )

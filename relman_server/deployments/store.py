@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -43,6 +44,7 @@ _ORDERING = Ordering(
 _EVENT_ORDERING = Ordering(
     {"revision": DeploymentEvent.revision}, default="revision", tie=DeploymentEvent.deployment_id
 )
+_source = aliased(Environment)  # once: an alias costs more to make than a query to run
 
 
 def deployment_id(reference: str) -> UUID:
@@ -69,6 +71,7 @@ _NAMES = (
 )
 
 
+@cache
 def _deployments() -> Select[Any]:
     return _joined(*Deployment.__table__.columns, *_NAMES)
 
@@ -267,7 +270,6 @@ def next_environments(tx: Reading, release_id: UUID) -> Sequence[Record]:
 
     Empty `id` and `name` when nothing promotes from there; no row when the release succeeded nowhere.
     """
-    source = aliased(Environment)
     last = (
         select(Deployment.environment_id)
         .where(Deployment.release_id == release_id, has_succeeded())
@@ -276,10 +278,10 @@ def next_environments(tx: Reading, release_id: UUID) -> Sequence[Record]:
         .scalar_subquery()
     )
     return tx.rows(
-        select(Environment.id, Environment.name, source.name.label("source"))
-        .select_from(source)
-        .outerjoin(Environment, and_(Environment.promotes_from == source.id, Environment.is_active))
-        .where(source.id == last)
+        select(Environment.id, Environment.name, _source.name.label("source"))
+        .select_from(_source)
+        .outerjoin(Environment, and_(Environment.promotes_from == _source.id, Environment.is_active))
+        .where(_source.id == last)
         .order_by(Environment.name)
     )
 

@@ -1,6 +1,7 @@
 """Queries of deploy policies."""
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -70,6 +71,7 @@ def _names_of(frozen: Frozen, model: type[Service | Environment]) -> ScalarSelec
     return _joined(model.name, _rows_of(frozen).join(model, model.id == frozen))
 
 
+@cache
 def _policies() -> Select[Any]:
     """Select every column, and the names of the `services` and `environments` for `split`."""
     return select(

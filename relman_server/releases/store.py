@@ -1,6 +1,7 @@
 """Queries of releases."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -23,6 +24,7 @@ _ORDERING = Ordering(
     default="created_at desc",
     tie=Release.id,
 )
+_before = aliased(Release)  # once: an alias costs more to make than a query to run
 
 
 def named(reference: str) -> ColumnElement[bool]:
@@ -36,6 +38,7 @@ def named(reference: str) -> ColumnElement[bool]:
     return and_(catalog.named(service), Release.version == version.removeprefix("v"))
 
 
+@cache
 def _releases() -> Select[Any]:
     columns = (*Release.__table__.columns, Service.name.label("service_name"))
     return select(*columns).join(Service, Service.id == Release.service_id)
@@ -116,10 +119,9 @@ def chain(tx: Reading, start: UUID, depth: int) -> Sequence[Record]:
     """
     links = select(Release.id, Release.previous_release_id, literal(0).label("depth")).where(Release.id == start)
     link = links.cte("link", recursive=True)
-    before = aliased(Release)
     link = link.union_all(
-        select(before.id, before.previous_release_id, link.c.depth + 1)
-        .join(link, before.id == link.c.previous_release_id)
+        select(_before.id, _before.previous_release_id, link.c.depth + 1)
+        .join(link, _before.id == link.c.previous_release_id)
         .where(link.c.depth < depth)
     )
     return tx.rows(
@@ -130,7 +132,8 @@ def chain(tx: Reading, start: UUID, depth: int) -> Sequence[Record]:
 def leads_to(tx: Reading, start: UUID, target: UUID) -> bool:
     """Return whether a release is another, or has it among those before it."""
     link = select(Release.id, Release.previous_release_id).where(Release.id == start).cte("link", recursive=True)
-    before = aliased(Release)
     # UNION, not UNION ALL: a row that was found before leads nowhere new, so a circle ends.
-    link = link.union(select(before.id, before.previous_release_id).join(link, before.id == link.c.previous_release_id))
+    link = link.union(
+        select(_before.id, _before.previous_release_id).join(link, _before.id == link.c.previous_release_id)
+    )
     return tx.scalar(select(link.c.id).where(link.c.id == target).limit(1)) is not None

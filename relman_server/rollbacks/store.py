@@ -1,5 +1,6 @@
 """Queries of rollbacks."""
 
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -38,6 +39,7 @@ def rollback_id(reference: str) -> UUID:
     return found
 
 
+@cache
 def _rollbacks() -> Select[Any]:
     return (
         select(

@@ -1,6 +1,7 @@
 """Queries of teams and their members."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -21,6 +22,7 @@ _ORDERING = Ordering({"name": Team.name, "created_at": Team.created_at}, default
 _MEMBER_ORDERING = Ordering(
     {"username": User.username, "created_at": TeamMember.created_at}, default="username", tie=TeamMember.user_id
 )
+_member = aliased(TeamMember)  # once: an alias costs more to make than a query to run
 
 
 def named(reference: str) -> ColumnElement[bool]:
@@ -38,11 +40,11 @@ def caller_role(user_id: UUID | BindParameter[UUID], team_id: InstrumentedAttrib
         user_id: Whose role, or the parameter that says it.
         team_id: The row's column that says which team; may be NULL.
     """
-    member = aliased(TeamMember)
-    role = select(member.role).where(member.team_id == team_id, member.user_id == user_id)
+    role = select(_member.role).where(_member.team_id == team_id, _member.user_id == user_id)
     return role.scalar_subquery().label("caller_role")
 
 
+@cache
 def _teams() -> Select[Any]:
     members = select(func.count()).select_from(TeamMember).where(TeamMember.team_id == Team.id)
     return select(*Team.__table__.columns, members.scalar_subquery().label("member_count"))
@@ -101,6 +103,7 @@ def team_ids(tx: Transaction, references: Sequence[str]) -> list[UUID]:
     return ids_of(tx, Team, references, "team")
 
 
+@cache
 def _members() -> Select[Any]:
     columns: list[Any] = [TeamMember.team_id, TeamMember.user_id, User.username, TeamMember.role, TeamMember.created_at]
     return select(*columns).join(User, User.id == TeamMember.user_id)

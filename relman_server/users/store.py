@@ -1,5 +1,6 @@
 """Queries of users."""
 
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -28,6 +29,7 @@ def named(reference: str) -> ColumnElement[bool]:
     return or_(User.username == reference, User.email == reference.lower())
 
 
+@cache
 def _users() -> Select[Any]:
     return select(*_COLUMNS)
 
@@ -57,6 +59,14 @@ def lock_user(tx: Transaction, reference: str) -> User:
 def find_login(tx: Reading, login: str) -> Record | None:
     """Return id, username, password_hash, is_active, ... of who logs in by email or username; None if nobody does."""
     return tx.row(select(*User.__table__.columns).where(or_(User.username == login, User.email == login.lower())))
+
+
+def user_with_hash(tx: Reading, user_id: UUID) -> Record:
+    """Return id and password_hash of a user; raises NotFound."""
+    found = tx.row(select(User.id, User.password_hash).where(User.id == user_id))
+    if found is None:
+        raise NotFound("user", str(user_id))
+    return found
 
 
 def list_users(tx: Reading, wanted: ListUsers) -> Listed:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from relman_client import Client
+from tests.cli.forked import Done, Forks
 from tests.client.conftest import admin, deployment, engine_name, running
 from tests.services.relman import ServerProcess
 
@@ -29,19 +30,12 @@ class Command:
 
     environment: dict[str, str]
     folder: Path
+    forks: Forks
     started: list["subprocess.Popen[str]"] = field(default_factory=list)
 
-    def __call__(self, *arguments: str, **more: Any) -> "subprocess.CompletedProcess[str]":
+    def __call__(self, *arguments: str, input: str = "") -> Done:  # noqa: A002 - as subprocess.run calls it
         """Run it to its end; its output is no terminal."""
-        return subprocess.run(
-            [RELMAN, *arguments],
-            env=self.environment,
-            cwd=self.folder,
-            timeout=40,
-            check=False,
-            text=True,
-            **{"capture_output": True, **more},
-        )
+        return self.forks.run(arguments, self.environment, self.folder, input, timeout=40)
 
     def start(self, *arguments: str, **more: Any) -> "subprocess.Popen[str]":
         """Run it in the background; it is killed after the test."""
@@ -53,14 +47,22 @@ class Command:
 
     def as_user(self, token: str) -> "Command":
         """The same with another token."""
-        return Command(self.environment | {"RELMAN_TOKEN": token}, self.folder, self.started)
+        return Command(self.environment | {"RELMAN_TOKEN": token}, self.folder, self.forks, self.started)
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    """What commands are forked from."""
+    process = Forks()
+    yield process
+    process.close()
 
 
 @pytest.fixture
-def bare(tmp_path: Path) -> Iterator[Command]:
+def bare(tmp_path: Path, forks: Forks) -> Iterator[Command]:
     """The command of someone who has set up nothing."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("RELMAN_", "XDG_"))}
-    command = Command(kept | {"HOME": str(tmp_path), "COLUMNS": "100"}, tmp_path)
+    command = Command(kept | {"HOME": str(tmp_path), "COLUMNS": "100"}, tmp_path, forks)
     yield command
     for process in command.started:
         process.kill()

@@ -50,7 +50,7 @@ def test_each_command_can_be_loaded(name: str, bare: Command) -> None:
     ],
 )
 def test_a_wrong_call_is_told_what_is_wrong(arguments: list[str], said: str, bare: Command) -> None:
-    done = bare(*arguments, stdin=subprocess.DEVNULL)
+    done = bare(*arguments)
     assert said in done.stderr
     assert done.returncode == (1 if said == "cannot reach" else 2)
     assert "Traceback" not in done.stderr

@@ -2,7 +2,6 @@ import json
 import signal
 import subprocess
 import time
-from typing import Any
 
 import pytest
 
@@ -23,8 +22,8 @@ def stage_of(client: Client, deployment: str, name: str = "build") -> PipelineSt
     return client.stages.GetStage(GetStageRequest(stage=f"{deployment}/{name}"))
 
 
-def run(relman: Command, deployment: str, *command: str, options: tuple[str, ...] = (), **more: Any) -> Done:
-    return relman("run", "-d", deployment, "-s", "build", *options, "--", *command, **more)
+def run(relman: Command, deployment: str, *command: str, options: tuple[str, ...] = (), said: str = "") -> Done:
+    return relman("run", "-d", deployment, "-s", "build", *options, "--", *command, input=said)
 
 
 def sh(relman: Command, deployment: str, script: str) -> Done:
@@ -110,14 +109,15 @@ def test_quiet_shows_nothing_here(relman: Command, admin: Client, deployment: st
 
 def test_what_is_no_text_is_shown_as_it_is_and_logged_repaired(relman: Command, admin: Client, deployment: str) -> None:
     with (relman.folder / "shown").open("wb") as file:
-        run(relman, deployment, "printf", r"caf\xe9\x00\n", capture_output=False, stdout=file)
+        of_stage = ("run", "-d", deployment, "-s", "build", "--")
+        assert relman.start(*of_stage, "printf", r"caf\xe9\x00\n", stdout=file).wait(20) == 0
     assert (relman.folder / "shown").read_bytes() == b"caf\xe9\x00\n"
     entry = log_of(admin, deployment)[1]
     assert (entry.text, entry.text_repaired) == ("caf\ufffd\ufffd", True)
 
 
 def test_standard_input_is_the_commands(relman: Command, deployment: str) -> None:
-    done = run(relman, deployment, "cat", input="typed")
+    done = run(relman, deployment, "cat", said="typed")
     assert done.stdout == "typed"
 
 

@@ -37,6 +37,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Of `-n auto`: half as many again as there are processors, since many tests wait for what other processes do."""
+    return -(-len(os.sched_getaffinity(0)) * 3 // 2)
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:  # xdist's WorkerController has no public type
     """In the xdist controller: tell each worker where PostgreSQL is."""
     url = os.environ.get("RELMAN_TEST_POSTGRES_URL")

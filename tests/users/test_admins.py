@@ -8,7 +8,7 @@ import pytest
 
 from relman_client.v1 import user_pb2 as pb
 from relman_server import settings
-from relman_server.__main__ import first_admin
+from relman_server.commands import first_admin
 from relman_server.kernel.clock import SystemClock
 from relman_server.kernel.db import Database
 from relman_server.users import store
