@@ -1,6 +1,6 @@
 """the feed of all deployments' events, in the order of commits; retention of logs.
 
-Revision: 0008, after 0006
+Revision: 0007, after 0006
 """
 
 import sqlalchemy as sa
@@ -8,7 +8,7 @@ from alembic import op
 
 import relman_server.kernel.db.model
 
-revision = "0008"
+revision = "0007"
 down_revision = "0006"
 branch_labels = None
 depends_on = None
