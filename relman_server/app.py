@@ -89,6 +89,7 @@ from relman_server.kernel.workers import Workers
 from relman_server.logs import feed as log_feed
 from relman_server.logs import logic as logs
 from relman_server.logs import retention
+from relman_server.logs.group import GroupCommit
 from relman_server.logs.service import LogService
 from relman_server.policies import logic as policies
 from relman_server.policies.service import DeployPolicyService
@@ -133,6 +134,7 @@ class App:
         self.feed_hub = FeedHub(self.db, self.bus)
         self.watch_hub = WatchHub(self.db, self.bus)
         self.log_hub = log_feed.LogHub(self.db, self.bus)
+        self.group_commit = GroupCommit(self.db, settings.log_quota_bytes)
         self.redis = Redis(settings.redis_url.get_secret_value()) if settings.redis_url else None
         self._subscribe()
         self.reconciler = Reconciler(self.db, self.clock, [*DUTIES, *_retention(settings.log_retention)])
@@ -178,6 +180,7 @@ class App:
                 self.feed_hub.keep_looking(),
                 self.watch_hub.keep_looking(),
                 self.log_hub.keep_looking(),
+                self.group_commit.keep_committing(),
                 self.reconciler.keep_ticking(),
                 self._reload(),
                 self._keep_house(),
@@ -229,7 +232,7 @@ class App:
         auth = AuthService(self.db, authentication, self.hashers)  # type: ignore[abstract]
         undoer = RollbackService(self.db)
         deployments = DeploymentService(self.db, self.watch_hub, self.feed_hub, undoer)
-        log_service = LogService(self.db, self.log_hub, self.clock, self.settings.log_quota_bytes)
+        log_service = LogService(self.db, self.log_hub, self.clock, self.group_commit, self.settings.log_quota_bytes)
         return [
             _registration(auth_pb2, auth_pb2_grpc, "AuthService", auth),
             _registration(user_pb2, user_pb2_grpc, "UserService", UserService(self.db, self.hashers)),

@@ -232,7 +232,9 @@ class AppendLogsRequest(_message.Message):
     stage: _builtins.str
     """Stage the lines belong to: name, `deployment-id/stage-name` or id; unset for none."""
     stream_name: _builtins.str
-    """Name of the stream; unset means the stage's name, or "main" without a stage."""
+    """Name of the stream; unset means the stage's name, or "@main" without a stage. "@relman" is the
+    server's own.
+    """
     first_sequence: _builtins.int
     """Sequence of the first entry, at least 1."""
     finish: _builtins.bool
@@ -318,7 +320,9 @@ class WriteLogsRequest(_message.Message):
         stage: _builtins.str
         """Stage the lines belong to: name, `deployment-id/stage-name` or id; unset for none."""
         stream_name: _builtins.str
-        """Name of the stream; unset means the stage's name, or "main" without a stage."""
+        """Name of the stream; unset means the stage's name, or "@main" without a stage. "@relman" is the
+        server's own.
+        """
         @_builtins.property
         def lease(self) -> _lease_pb2.Lease:
             """The lease, when one is held."""

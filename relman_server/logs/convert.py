@@ -54,6 +54,7 @@ class NumberedLines:
         first_sequence: Of the first line.
         last_sequence: Of the last line; one less than the first when there is none.
         finish: Whether the stream ends with them.
+        byte_size: Of their text.
     """
 
     def __init__(
@@ -85,10 +86,45 @@ class NumberedLines:
         self._sizes: list[int] = []
         self._severities: list[int] = []
         self._times: list[int] = []
+        for sequence, entry in enumerate(entries, first_sequence):
+            entry.sequence = sequence
+        if not self._are_complete():
+            self._complete(timestamp(arrived), path)
+        self.byte_size = sum(self._sizes)
+
+    def _are_complete(self) -> bool:
+        """Look at all lines at once, as most writers send them: with everything, and nothing wrong."""
+        entries = self._entries
+        if not entries:
+            return True
+        texts = [entry.text for entry in entries]
+        sources = [entry.source for entry in entries]
+        self._severities = [entry.severity for entry in entries]
+        times = [entry.time for entry in entries]
+        seconds = [time.seconds for time in times]
+        nanos = [time.nanos for time in times]
+        together = "".join(texts)
+        if together.isascii():
+            self._sizes = list(map(len, texts))
+        else:
+            self._sizes = [len(text) if text.isascii() else len(text.encode()) for text in texts]
+        self._times = [second * NANOSECONDS + nano for second, nano in zip(seconds, nanos, strict=True)]
+        return (
+            "\0" not in together
+            and max(self._sizes) <= MAX_TEXT_BYTES
+            and SOURCES.issuperset(sources)
+            and SEVERITIES.issuperset(self._severities)
+            and min(seconds) > 0  # a time that is not said has none
+            and max(seconds) <= LATEST
+            and min(nanos) >= 0
+            and max(nanos) < NANOSECONDS
+        )
+
+    def _complete(self, arrival: Timestamp, path: str) -> None:
+        """Look at each line: complete what is not said, and find what is wrong."""
+        self._sizes, self._severities, self._times = [], [], []
         wrong: list[Violation] = []
-        arrival = timestamp(arrived)
-        for index, entry in enumerate(entries):
-            entry.sequence = first_sequence + index
+        for index, entry in enumerate(self._entries):
             problem = self._text(entry) or self._enums(entry) or self._time(entry, index, arrival)
             if problem:
                 field, description = problem
@@ -142,6 +178,8 @@ class NumberedLines:
     def _cuts(self, begin: int) -> list[int]:
         """Return where new chunks begin, so that none is too large."""
         room = MAX_CHUNK_BYTES - 2048
+        if self.byte_size + len(self._sizes) * ENTRY_OVERHEAD <= room:
+            return []
         cuts: list[int] = []
         size = 0
         for index in range(begin, len(self._entries)):

@@ -13,7 +13,7 @@ from relman_server.deployments.history import DeploymentMoved
 from relman_server.deployments.model import ENDED
 from relman_server.kernel.db.model import UtcDateTime
 from relman_server.kernel.db.transaction import Transaction
-from relman_server.logs import store
+from relman_server.logs import append_store, store
 from relman_server.logs.logic import LogGrew
 from relman_server.logs.model import LogChunk, LogExpiry, LogHead, LogStream
 
@@ -48,7 +48,7 @@ def remove_expired(tx: Transaction, retention: timedelta) -> bool:
     )
     if deployment_id is None:
         return False
-    head = store.lock_head(tx, deployment_id)
+    head = append_store.lock_head(tx, deployment_id)
     removed = _remove_chunks(tx, deployment_id, head.position)
     if removed == head.position:
         _close(tx, deployment_id)

@@ -11,11 +11,14 @@ from relman_server.kernel.errors import InvalidInput, Violation
 from relman_server.kernel.identity import current_call
 from relman_server.kernel.rpc.chain import Context
 from relman_server.kernel.streams.delivery import Delivery
-from relman_server.logs import convert, listing, logic, store
+from relman_server.logs import appending, convert, listing, logic, store
+from relman_server.logs.appending import Append
 from relman_server.logs.download import download
 from relman_server.logs.feed import LogHub
-from relman_server.logs.inputs import Lines
+from relman_server.logs.group import GroupCommit
+from relman_server.logs.inputs import Lines, Opening
 from relman_server.logs.tail import Tail
+from relman_server.logs.writing import Writing
 
 
 class LogService(log_pb2_grpc.DeploymentLogServiceServicer):
@@ -25,11 +28,13 @@ class LogService(log_pb2_grpc.DeploymentLogServiceServicer):
         db: Where they are kept.
         hub: Feeds their followers.
         clock: The time of lines that carry none.
+        group: Takes lines to the disk.
         quota: Bytes of text that the log of a deployment may hold.
     """
 
-    def __init__(self, db: Database, hub: LogHub, clock: Clock, quota: int) -> None:
+    def __init__(self, db: Database, hub: LogHub, clock: Clock, group: GroupCommit, quota: int) -> None:
         self._db = db
+        self._group = group
         self._hub = hub
         self._clock = clock
         self._quota = quota
@@ -37,8 +42,14 @@ class LogService(log_pb2_grpc.DeploymentLogServiceServicer):
     async def AppendLogs(self, request: pb.AppendLogsRequest, context: Context) -> pb.AppendLogsResponse:
         opening = convert.opening(request)
         lines = convert.appended_lines(request, self._clock.now())
+        call = current_call.get()
         try:
-            return await self._db.write(logic.append_logs, opening, lines, self._quota, into=convert.append_response)
+            if call.repeat is not None:  # the answer is kept beside its effect, in a transaction of its own
+                append = appending.append_logs
+                return await self._db.write(append, opening, lines, self._quota, into=convert.append_response)
+            self._group.require_room()
+            stream, _ = await self._open(opening)
+            return convert.append_response(await self._group.submit(Append(stream, lines, call.caller)))
         except logic.QuotaReached as error:
             await self._note_quota(opening.deployment, error)
             raise
@@ -46,26 +57,25 @@ class LogService(log_pb2_grpc.DeploymentLogServiceServicer):
     async def WriteLogs(self, request_iterator: AsyncIterator[pb.WriteLogsRequest], context: Context) -> None:
         delivery = _delivery(context)
         requests = aiter(request_iterator)
-        stream, progress = await delivery.wait(self._open(await delivery.wait(anext(requests, None))))
-        await delivery.send(convert.write_response(progress))
-        while (request := await delivery.wait(anext(requests, None))) is not None:
-            # One append is in flight at a time. Meanwhile nothing more is read, and the writer is held up by HTTP/2.
-            lines = convert.written_lines(request, self._clock.now())
-            await delivery.send(convert.write_response(await delivery.wait(self._append(stream, lines))))
-            if lines.finish:
-                return
-
-    async def _open(self, request: pb.WriteLogsRequest | None) -> tuple[logic.Stream, logic.Progress]:
-        if request is None or not request.HasField("open"):
+        first = await delivery.wait(anext(requests, None))
+        if first is None or not first.HasField("open"):
             raise InvalidInput(Violation("open", "must be the first message"))
-        return await self._db.write(logic.open_stream, convert.opening(request.open, "open."))
-
-    async def _append(self, stream: logic.Stream, lines: Lines) -> logic.Progress:
+        stream, progress = await delivery.wait(self._open(convert.opening(first.open, "open.")))
+        await delivery.send(convert.write_response(progress))
         try:
-            return await self._db.write(logic.append, stream, lines, self._quota)
+            writing = Writing(stream, current_call.get().caller, self._group, delivery)
+            await writing.run(self._lines(requests))
         except logic.QuotaReached as error:
             await self._note_quota(stream.deployment_id, error)
             raise
+
+    async def _open(self, opening: Opening) -> tuple[logic.Stream, logic.Progress]:
+        found = await self._db.read(logic.find_stream, opening)
+        return await self._db.write(logic.open_stream, opening) if found is None else found
+
+    async def _lines(self, requests: AsyncIterator[pb.WriteLogsRequest]) -> AsyncIterator[Lines]:
+        async for request in requests:
+            yield convert.written_lines(request, self._clock.now())
 
     async def GetLogStream(self, request: pb.GetLogStreamRequest, context: Context) -> pb.LogStream:
         wanted = convert.which_stream(request)
@@ -83,7 +93,7 @@ class LogService(log_pb2_grpc.DeploymentLogServiceServicer):
 
     async def _note_quota(self, deployment_id: UUID, error: logic.QuotaReached) -> None:
         line = convert.system_line(error.message, self._clock.now())
-        await self._db.write(logic.note_quota, deployment_id, line)
+        await self._db.write(appending.note_quota, deployment_id, line)
 
 
 def _delivery(context: Context) -> Delivery:

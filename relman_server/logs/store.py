@@ -3,23 +3,20 @@
 from collections.abc import Collection, Sequence
 from datetime import timedelta
 from functools import cache
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
     ColumnElement,
     Select,
-    Table,
     and_,
     bindparam,
     exists,
     false,
     func,
-    insert,
     or_,
     select,
     true,
-    update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
@@ -29,8 +26,8 @@ from relman_server.kernel.db.model import UtcDateTime
 from relman_server.kernel.db.transaction import Reading, Record, Transaction
 from relman_server.kernel.errors import InvalidInput, NotFound, Violation
 from relman_server.kernel.ids import new_id, parse_id
-from relman_server.logs.inputs import Chunk
-from relman_server.logs.model import LogChunk, LogHead, LogStream
+from relman_server.logs.inputs import DEFAULT_STREAM
+from relman_server.logs.model import LogHead, LogStream
 from relman_server.teams import store as teams
 
 ABANDONED_AFTER = timedelta(minutes=1)
@@ -80,6 +77,8 @@ def removed(tx: Reading, deployment_id: UUID) -> int:
     return position
 
 
+_REMOVED = select(LogHead.removed_position).where(LogHead.deployment_id == bindparam("deployment"))
+
 # How a stage is referred to, and the condition that it is the one.
 _STAGE_IS: dict[str, ColumnElement[bool]] = {
     "not": false(),
@@ -106,7 +105,7 @@ def _stage_parameters(reference: str | None, deployment_id: UUID) -> tuple[str, 
 
 @cache
 def _writable(stage: str, *, named: bool) -> Select[Any]:
-    name = bindparam("stream_name") if named else func.coalesce(Stage.name, "main")
+    name = bindparam("stream_name") if named else func.coalesce(Stage.name, DEFAULT_STREAM)
     columns: list[Any] = [  # of different types
         Deployment.status,
         Service.name.label("service_name"),
@@ -227,71 +226,3 @@ def add_stream(
         .returning(LogStream.id)
     )
     return added is not None
-
-
-_HEAD = cast("Table", LogHead.__table__)
-_STREAM = cast("Table", LogStream.__table__)
-_LOCK_HEAD = (
-    select(_HEAD.c.position, _HEAD.c.entry_count, _HEAD.c.byte_size)
-    .where(_HEAD.c.deployment_id == bindparam("deployment"))
-    .with_for_update()
-)
-_REMOVED = select(_HEAD.c.removed_position).where(_HEAD.c.deployment_id == bindparam("deployment"))
-_FIND_STREAM = select(_STREAM.c.committed_sequence, _STREAM.c.finished, _STREAM.c.byte_size).where(
-    _STREAM.c.id == bindparam("stream")
-)
-_ADD_CHUNKS = insert(cast("Table", LogChunk.__table__))
-_UPDATE_HEAD = update(_HEAD).where(_HEAD.c.deployment_id == bindparam("deployment"))
-_UPDATE_STREAM = update(_STREAM).where(_STREAM.c.id == bindparam("stream"))
-
-
-def lock_head(tx: Transaction, deployment_id: UUID) -> Record:
-    """Return `position`, `entry_count` and `byte_size` of a log, locked until the end of the transaction.
-
-    The lock stands for all streams of the log, too: whoever writes to one holds it. Raises NotFound.
-    """
-    row = tx.row(_LOCK_HEAD, {"deployment": deployment_id})
-    if row is None:
-        raise NotFound("deployment", str(deployment_id))
-    return row
-
-
-def stream_by_id(tx: Transaction, stream_id: UUID) -> Record:
-    """Return `committed_sequence`, `finished` and `byte_size` of a stream whose log is locked; raises NotFound."""
-    row = tx.row(_FIND_STREAM, {"stream": stream_id})
-    if row is None:
-        raise NotFound("log stream", str(stream_id))
-    return row
-
-
-def add_chunks(
-    tx: Transaction, deployment_id: UUID, stream_id: UUID, stage_id: UUID | None, head: Record, chunks: Sequence[Chunk]
-) -> None:
-    """Append chunks to a log that is locked."""
-    if not chunks:
-        return
-    of_stream = {"deployment_id": deployment_id, "stream_id": stream_id, "stage_id": stage_id}
-    tx.execute(
-        _ADD_CHUNKS,
-        [of_stream | vars(chunk) | {"position": place} for place, chunk in enumerate(chunks, head.position + 1)],
-    )
-    grown = {
-        "position": head.position + len(chunks),
-        "entry_count": head.entry_count + sum(chunk.entry_count for chunk in chunks),
-        "byte_size": head.byte_size + sum(chunk.byte_size for chunk in chunks),
-    }
-    tx.execute(_UPDATE_HEAD, {"deployment": deployment_id} | grown)
-
-
-def update_stream(tx: Transaction, stream_id: UUID, *, committed_sequence: int, finished: bool, byte_size: int) -> None:
-    """Store how far a stream is."""
-    tx.execute(
-        _UPDATE_STREAM,
-        {
-            "stream": stream_id,
-            "committed_sequence": committed_sequence,
-            "finished": finished,
-            "byte_size": byte_size,
-            "updated_at": tx.now,
-        },
-    )

@@ -70,7 +70,7 @@ async def test_json_lines_say_everything(shared_server: RunningServer) -> None:
             "time": "0001-01-01T00:00:00.000000001Z",
             "stage": "",
             "stage_id": "",
-            "stream_name": "main",
+            "stream_name": "@main",
             "sequence": 1,
             "source": "STDOUT",
             "severity": "ERROR",
