@@ -3,6 +3,7 @@
 import argparse
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
@@ -33,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--docs", action="store_true", help="put the newest tables into docs/performance.md, run nothing"
     )
     asked = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers and folders go with it
     if unknown := sorted(set(asked.names) - set(NAMES)):
         parser.error(f"there is no benchmark {', '.join(unknown)}; there are {', '.join(NAMES)}")
     if asked.docs:

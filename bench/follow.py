@@ -71,7 +71,10 @@ class Log:
         server, shares = self._server, [count - count // PROCESSES, count // PROCESSES]
         if isinstance(server, Peer):
             path = f"/api/deployments/{self.deployment}/logs/tail?after={cursor or 0}"
-            return [Followers(server.address, share, seconds, path, lines, server.token, late=late) for share in shares]
+            return [
+                Followers(server.address, share, seconds, path, lines, server.token, late=late, checked=True)
+                for share in shares
+            ]
         return [
             Followers(
                 server.address,
@@ -80,9 +83,10 @@ class Log:
                 TAIL,
                 lines,
                 server.token,
-                self._tail(cursor),
-                min(connections, share),
-                late,
+                request=self._tail(cursor),
+                connections=min(connections, share),
+                late=late,
+                checked=True,
             )
             for share in shares
         ]

@@ -125,7 +125,7 @@ def _unique(prefix: str) -> str:
 @contextmanager
 def postgres(*, durable: bool = True) -> Iterator[PostgresServer]:
     """Run a PostgreSQL that counts statements and, unless durability does not matter, loses nothing."""
-    with PostgresServer(settings=COUNTING | (DURABLE if durable else {})) as server:
+    with PostgresServer(settings=COUNTING | (DURABLE if durable else {}), on_disk=durable) as server:
         yield server
 
 

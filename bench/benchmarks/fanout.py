@@ -27,8 +27,8 @@ SECONDS = 10.0
 
 def run(kit: Kit) -> Table:
     """Measure."""
-    followers, lines = kit.pick(500, 50), kit.pick(10_000, 1_000)
-    lines_of_peer = kit.pick(1_000, 200)
+    followers, lines = kit.pick(500, 20), kit.pick(10_000, 500)
+    lines_of_peer = kit.pick(1_000, 100)
     relman, peer, ceiling = kit.relman(), kit.peer(), kit.ceiling()
     sizes = [APPEND]
 

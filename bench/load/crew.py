@@ -1,12 +1,14 @@
 """Processes that make load, all from the same moment on."""
 
-import multiprocessing
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
 from typing import Any, Protocol, Self
+
+from bench.process import ROOT, environment
 
 START_DELAY = 0.05
 PATIENCE = 120.0
@@ -45,13 +47,13 @@ class Crew:
     def __init__(self) -> None:
         self.busiest = 0.0
         self._pipes: list[Connection] = []
-        self._processes: list[BaseProcess] = []
+        self._processes: list[subprocess.Popen[bytes]] = []
 
     def _hire(self) -> None:
-        context = multiprocessing.get_context("spawn")
-        mine, theirs = context.Pipe()
-        process = context.Process(target=_work, args=(theirs,), daemon=True)
-        process.start()
+        mine, theirs = Pipe()
+        # Not multiprocessing's own way to start one, which imports the program that starts it over again.
+        command = [sys.executable, "-m", "bench.load.worker", str(theirs.fileno())]
+        process = subprocess.Popen(command, cwd=ROOT, env=environment(), pass_fds=[theirs.fileno()])
         theirs.close()
         self._pipes.append(mine)
         self._processes.append(process)
@@ -63,8 +65,11 @@ class Crew:
         for pipe in self._pipes:
             pipe.close()  # which is how a worker learns that there is no more to do
         for process in self._processes:
-            process.join(5)
-            process.kill()
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
     def run(
         self, jobs: Sequence[Job], started: Callable[[], None] = _nothing, during: Callable[[], None] = _nothing
@@ -106,26 +111,3 @@ def _receive(pipe: Connection) -> Any:
     if problem:
         raise LoadError(problem)
     return result
-
-
-def _work(pipe: Connection) -> None:
-    with suppress(EOFError, OSError, KeyboardInterrupt):
-        while True:
-            job: Job = pipe.recv()
-            try:
-                job.prepare()
-                pipe.send(("", None))
-                start_at: float = pipe.recv()
-                time.sleep(max(start_at - time.monotonic(), 0.0))
-                pipe.send(("", _measured(job, start_at)))
-            except (LoadError, ConnectionError) as error:
-                pipe.send((f"{type(job).__name__}: {error}", None))
-            finally:
-                job.close()
-
-
-def _measured(job: Job, start_at: float) -> tuple[Any, float]:
-    """Return what came of a job, and which part of its time was computing."""
-    computed = time.process_time()
-    result = job.run(start_at)
-    return result, (time.process_time() - computed) / (time.monotonic() - start_at)

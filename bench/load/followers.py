@@ -47,6 +47,7 @@ class Followers:
         request: The gRPC request; None follows over HTTP.
         connections: That gRPC followers share; over HTTP each has its own.
         late: Connect only at the start, all at once.
+        checked: Whether one of them looks into its lines, too: of one stream, they must be numbered from 1 on.
     """
 
     address: str
@@ -58,9 +59,11 @@ class Followers:
     request: bytes | None = None
     connections: int = 4
     late: bool = False
+    checked: bool = False
     _loop: Loop = field(init=False, repr=False)
     _got: list[int] = field(init=False, repr=False)
     _open: set[int] = field(init=False, repr=False)
+    _sample: list[bytes] = field(init=False, repr=False)
     _problem: str = field(default="", init=False)
     _messages: int = field(default=0, init=False)
     _latencies: list[float] = field(init=False, repr=False)
@@ -72,6 +75,7 @@ class Followers:
         self._loop = Loop()
         self._got = [0] * self.count
         self._open = set()
+        self._sample = []
         self._latencies, self._served_at = [], []
         if not self.late:
             self._connect()
@@ -87,6 +91,7 @@ class Followers:
             self._connect()
         wanted = self.count
         self._loop.run(lambda: len(self._served_at) == wanted or bool(self._problem), start_at + self.seconds)
+        self._check_sample()
         self._raise()
         return Delivered(
             sum(self._got),
@@ -96,6 +101,11 @@ class Followers:
             self._latencies,
             [at - start_at for at in self._served_at],
         )
+
+    def _check_sample(self) -> None:
+        numbers = log_lines.sequences(self._sample, grpc=self.request is not None)
+        if numbers != list(range(1, len(numbers) + 1)):
+            self._problem = self._problem or "a follower got other lines than were written, or in another order"
 
     def _connect(self) -> None:
         if self.request is None:
@@ -132,6 +142,8 @@ class Followers:
     def _count(self, index: int, count: int, data: bytes) -> None:
         self._last_at = now = time.monotonic()
         self._messages += 1
+        if self.checked and not index:
+            self._sample.append(data)
         self._latencies.append(now - log_lines.sent_at(data))
         before, self._got[index] = self._got[index], self._got[index] + count
         if self.lines is not None and self._got[index] >= self.lines > before:

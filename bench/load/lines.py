@@ -33,6 +33,14 @@ def sent_at(data: bytes) -> float:
     return int(data[start : start + _DIGITS]) / 1e9
 
 
+def sequences(answers: list[bytes], *, grpc: bool) -> list[int]:
+    """Return the numbers of all lines in answers of relman (gRPC), or in events of the peer, in the order they came."""
+    if grpc:
+        return [entry.sequence for answer in answers for entry in TailLogsResponse.FromString(answer).entries.entries]
+    events = [line for answer in answers for line in answer.split(b"\n") if line.startswith(b"data: ")]
+    return [json.loads(event.removeprefix(b"data: "))["sequence"] for event in events]
+
+
 def _now() -> bytes:
     return b"%0*d" % (_DIGITS, time.monotonic_ns())
 

@@ -1,5 +1,6 @@
 import asyncio
 import json
+import os
 import time
 from pathlib import Path
 
@@ -7,12 +8,13 @@ import pytest
 
 from bench import docs, servers
 from bench.__main__ import main
-from bench.benchmarks import NAMES, find
+from bench.benchmarks import NAMES, find, storm
 from bench.follow import Log, delivered
 from bench.kit import Kit
 from bench.load.calls import Fixed, GrpcCalls
 from bench.load.crew import LoadError
 from bench.rounds import alternate, percentile
+from bench.servers import Relman
 from bench.tables import Measure, Table
 from relman_client.v1.release_pb2 import GetReleaseRequest
 from tests.factories import RunningServer, make_release
@@ -21,18 +23,37 @@ from tests.services.postgres import Postgres
 GET = "/relman.v1.ReleaseService/GetRelease"
 
 
-@pytest.mark.parametrize("name", ["fanout", "storm"])
 def test_a_benchmark_prints_its_table_and_writes_every_round(
-    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([name, "--quick", "--without-peer", "--results", str(tmp_path)]) == 0
-    document = json.loads((tmp_path / f"{name}.json").read_text())
+    assert main(["fanout", "--quick", "--without-peer", "--results", str(tmp_path)]) == 0
+    document = json.loads((tmp_path / "fanout.json").read_text())
     printed = capsys.readouterr().out
     for row in document["rows"]:
         assert f"| {row['what']} |" in printed
         assert row["relman"]["rounds"], row["what"]
     assert document["machine"]["cpu"] in printed
     assert "peer" not in document["rows"][0]
+
+
+class KitWithServer(Kit):
+    """Hands benchmarks a server that runs already."""
+
+    def __init__(self, folder: Path, server: RunningServer) -> None:
+        super().__init__(folder, quick=True, with_peer=False)
+        self._server = Relman(server.address, os.getpid(), 0.0, server.admin.token)
+
+    def relman(self, database: str | None = None, **settings: str) -> Relman:  # noqa: ARG002 - it has them already
+        return self._server
+
+
+async def test_followers_that_come_back_at_once_get_what_they_missed(
+    shared_server: RunningServer, tmp_path: Path
+) -> None:
+    with KitWithServer(tmp_path, shared_server) as kit:
+        table = await asyncio.to_thread(storm.run, kit)
+    assert table.value("relman", "served") == 100
+    assert table.value("relman", "all")
 
 
 def test_the_peer_takes_part(tmp_path: Path, postgres: Postgres) -> None:
