@@ -61,7 +61,7 @@ def _ceiling(kit: Kit, server: Server, followers: int, lines: int, sizes: list[i
             Followers(server.address, followers // 2, SECONDS, "/ceiling/Follow", size * times, request=b"")
             for _ in range(2)
         ]
-        send = GrpcOnce(server.address, "/ceiling/Send", times.to_bytes(4) + log_lines.answer(size))
+        send = GrpcOnce(server.address, "/ceiling/Send", times.to_bytes(4) + log_lines.stamped(log_lines.answer(size)))
         return delivered(kit, server, jobs, send, size * times)
 
     return burst

@@ -1,7 +1,7 @@
-"""A slow follower does not slow the others: 100 followers, with and without 10 that read nothing any more.
+"""A slow follower does not slow the others: 50 followers, with and without 10 that read nothing any more.
 
-A writer sends 5,000 lines a second. The frozen followers take 64 KiB each, as HTTP/2 lets the server send, and then
-nothing. Memory is that of the server after the round.
+A writer sends 1,000 lines a second, 100 an append. The frozen followers take 64 KiB each, as HTTP/2 lets the server
+send, and then nothing. Memory is that of the server after the round.
 """
 
 from bench.follow import Log, delivered
@@ -9,7 +9,7 @@ from bench.kit import Kit, prefixed
 from bench.rounds import Figures
 from bench.tables import Measure, Table
 
-RATE = 50.0
+RATE = 10.0
 FROZEN = 10
 MEASURES = (
     Measure("without p50", "append to delivery, p50, nobody frozen", "ms", less=True),
@@ -25,13 +25,13 @@ MEASURES = (
 def run(kit: Kit) -> Table:
     """Measure; with and without take turns, as contenders do."""
     relman = kit.relman()
-    followers, seconds = kit.pick(100, 10), kit.pick(4.0, 0.5)
+    followers, seconds = kit.pick(50, 10), kit.pick(4.0, 0.5)
     appends = int(RATE * seconds)
 
     def follow(name: str, frozen: int) -> Figures:
         log = Log(kit, relman)
         jobs = log.followers(followers, appends * 100, seconds + 10)
-        writer = log.writer(appends, rate=RATE, seconds=seconds)
+        writer = log.writer(appends, rate=RATE, seconds=seconds + 5)
         stuck = [log.frozen(frozen, seconds)] if frozen else []
         figures = delivered(kit, relman, jobs, writer, appends * 100, others=stuck)
         return prefixed(name, {**figures, "memory": relman.memory})

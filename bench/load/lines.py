@@ -64,14 +64,14 @@ class GrpcLines:
     def write(self, number: int) -> bytes:
         """Write a message of WriteLogs; number 0 is the first after opening."""
         head = WriteLogsRequest.Append(first_sequence=number * self.lines + 1).SerializeToString()
-        body = head + self._entries.replace(_STAMP.encode(), _now())
+        body = head + stamped(self._entries)
         return b"\x12" + _varint(len(body)) + body
 
     def append(self, deployment: str, stream: str, number: int) -> bytes:
         """Write a request of AppendLogs; number 0 is the first."""
         first = number * self.lines + 1
         head = AppendLogsRequest(deployment=deployment, stream_name=stream, first_sequence=first).SerializeToString()
-        return head + self._entries_of_unary.replace(_STAMP.encode(), _now())
+        return head + stamped(self._entries_of_unary)
 
 
 class JsonLines:
@@ -85,7 +85,7 @@ class JsonLines:
     def append(self, stream: str, number: int) -> bytes:
         """Write the body of a request; number 0 is the first."""
         head = json.dumps({"stream_name": stream, "first_sequence": number * self.lines + 1})
-        return head[:-1].encode() + b', "entries": ' + self._entries.replace(_STAMP.encode(), _now()) + b"}"
+        return head[:-1].encode() + b', "entries": ' + stamped(self._entries) + b"}"
 
 
 @cache
@@ -100,8 +100,9 @@ def json_lines(lines: int) -> JsonLines:
     return JsonLines(lines)
 
 
+@cache
 def answer(lines: int) -> bytes:
-    """Return an answer of TailLogs as relman stores one, with as many lines."""
+    """Return an answer of TailLogs as relman stores one, with as many lines, without the time of sending."""
     now = datetime.now(UTC)
     entries = []
     for sequence in range(1, lines + 1):
@@ -112,6 +113,11 @@ def answer(lines: int) -> bytes:
         entries.append(entry)
     answered = TailLogsResponse(entries=LogEntries(entries=entries, stream_name="main"), cursor="c" * 40)
     return answered.SerializeToString()
+
+
+def stamped(data: bytes) -> bytes:
+    """Return lines with the time of sending: now."""
+    return data.replace(_STAMP.encode(), _now())
 
 
 def _varint(number: int) -> bytes:
