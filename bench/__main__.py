@@ -71,7 +71,7 @@ def _run(name: str, results: Path, *, quick: bool, with_peer: bool) -> bool:
     document = table.document(
         benchmark=name, title=title, command=command, quick=quick, seconds=round(seconds, 1), machine=described
     )
-    file = tables.write(results, name, document)
+    file = tables.write(results, f"{name}.quick" if quick else name, document)
     _say(f"{table.markdown()}\n\n{seconds:.0f} s; {os.path.relpath(file)} has every round\n")
     return True
 

@@ -15,7 +15,7 @@ from relman_client.v1.log_pb2 import AppendLogsRequest, LogEntry, TailLogsReques
 
 MEASURES = (
     Measure("all", "until all were served", "s", less=True, budget="<= 10 s"),
-    Measure("p50", "until a follower was served, p50", "s", less=True),
+    Measure("p50", "until a follower was served, p50 of those that were", "s", less=True),
     Measure("served", "followers served", "%", budget="100 %", compared=False),
     Measure("cpu", "a follower", "ms CPU", less=True),
 )
@@ -38,14 +38,15 @@ def run(kit: Kit) -> Table:
         results, cpu = kit.load(server, jobs)
         after = [seconds for result in results for seconds in result.served_after]
         return {
-            "all": max(result.seconds for result in results),
+            "all": max(after) if len(after) == followers else PATIENCE,
             "p50": percentile(after, 50),
             "served": 100 * len(after) / followers,
             "cpu": cpu * 1e3 / followers,
         }
 
     contenders = {"peer": (lambda: storm(peer)) if peer else None, "relman": lambda: storm(relman)}
-    return Table(MEASURES, kit.rounds(contenders))
+    note = f"A round ends after {PATIENCE:.0f} s, which is what it counts as when not all were served."
+    return Table(MEASURES, kit.rounds(contenders), [note])
 
 
 def _read_before(server: Relman, deployment: str) -> str:

@@ -27,7 +27,7 @@ def test_a_benchmark_prints_its_table_and_writes_every_round(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["fanout", "--quick", "--without-peer", "--results", str(tmp_path)]) == 0
-    document = json.loads((tmp_path / "fanout.json").read_text())
+    document = json.loads((tmp_path / "fanout.quick.json").read_text())
     printed = capsys.readouterr().out
     for row in document["rows"]:
         assert f"| {row['what']} |" in printed
