@@ -9,15 +9,18 @@ import pytest
 from bench import docs, servers
 from bench.__main__ import main
 from bench.benchmarks import NAMES, find, storm
-from bench.follow import Log, delivered
+from bench.follow import TAIL, Log, delivered
 from bench.kit import Kit
 from bench.load.calls import Fixed, GrpcCalls
 from bench.load.crew import LoadError
+from bench.load.followers import Followers
+from bench.load.lines import grpc_lines
 from bench.rounds import alternate, percentile
 from bench.servers import Relman
 from bench.tables import Measure, Table
+from relman_client.v1.log_pb2 import AppendLogsRequest, TailLogsRequest
 from relman_client.v1.release_pb2 import GetReleaseRequest
-from tests.factories import RunningServer, make_release
+from tests.factories import RunningServer, make_deployment, make_release
 from tests.services.postgres import Postgres
 
 GET = "/relman.v1.ReleaseService/GetRelease"
@@ -103,6 +106,28 @@ async def test_an_answer_that_is_not_as_it_must_be_ends_the_load(
     with pytest.raises(LoadError, match=problem):
         await asyncio.to_thread(calls.prepare)
     calls.close()
+
+
+@pytest.mark.parametrize(("second", "expected", "problem"), [("main", 3, "got 4 lines"), ("other", 4, "other lines")])
+async def test_lines_that_are_not_those_that_were_written_end_the_load(
+    shared_server: RunningServer, second: str, expected: int, problem: str
+) -> None:
+    admin = shared_server.admin
+    deployment = (await make_deployment(admin, admin)).id
+    for number, stream in enumerate(("main", second)):
+        first = number if stream == "main" else 0
+        request = grpc_lines(2).append(deployment, stream, first)
+        await admin.logs.AppendLogs(AppendLogsRequest.FromString(request))
+    tail = TailLogsRequest(deployment=deployment, follow=True).SerializeToString()
+    followers = Followers(shared_server.address, 1, 5.0, TAIL, expected, admin.token, request=tail, checked=True)
+
+    def follow() -> None:
+        followers.prepare()
+        followers.run(time.monotonic())
+
+    with pytest.raises(LoadError, match=problem):
+        await asyncio.to_thread(follow)
+    followers.close()
 
 
 def test_contenders_take_turns_and_warm_up() -> None:
