@@ -2,8 +2,8 @@
 
 A writer sends 50 lines every 50 ms, as relman's own log writer would. Counted is the oldest line of every message, from
 the moment its append was sent, durable, over two sockets, to the moment a follower's process has read it. The peer is
-asked for what it can do: 10 followers that poll every 500 ms. The ceiling passes appends through to 1,000 followers as
-they come, without keeping them.
+asked for what it can do: 10 followers that poll every 500 ms. The ceiling passes 100 lines every 100 ms through
+to 1,000 followers, without keeping them: with twice as many messages it does not keep up.
 """
 
 from dataclasses import dataclass
@@ -19,6 +19,8 @@ from bench.tables import Measure, Table
 
 RATE = 20.0
 LINES = 50
+LARGER = 2
+"""How many times more lines the ceiling has in a message, and fewer messages."""
 MEASURES = (
     Measure("p50", "append to delivery, p50", "ms", less=True, budget="<= 30 ms"),
     Measure("p99", "append to delivery, p99", "ms", less=True, budget="<= 150 ms"),
@@ -33,7 +35,7 @@ class _Sends:
     """Requests to the ceiling; the first, before the time begins, is sent to nobody."""
 
     def __call__(self, connection: int, number: int) -> bytes:  # noqa: ARG002 - there is one
-        return min(number, 1).to_bytes(4) + log_lines.stamped(log_lines.answer(LINES))
+        return min(number, 1).to_bytes(4) + log_lines.stamped(log_lines.answer(LINES * LARGER))
 
 
 def run(kit: Kit) -> Table:
@@ -43,15 +45,16 @@ def run(kit: Kit) -> Table:
     relman, peer, ceiling = kit.relman(), kit.peer(), kit.ceiling()
 
     def pass_through() -> Figures:
-        appends = int(seconds * RATE)
+        appends = int(seconds * RATE) // LARGER
         path, share = "/ceiling/Follow", followers // PROCESSES
         jobs = [
-            Followers(ceiling.address, share, seconds + 5, path, appends * LINES, request=b"") for _ in range(PROCESSES)
+            Followers(ceiling.address, share, seconds + 5, path, appends * LINES * LARGER, request=b"")
+            for _ in range(PROCESSES)
         ]
         sends = GrpcCalls(
-            ceiling.address, _Sends(), 1, seconds + 1, rate=RATE, at_most=appends + 1, path="/ceiling/Send"
+            ceiling.address, _Sends(), 1, seconds + 5, rate=RATE / LARGER, at_most=appends + 1, path="/ceiling/Send"
         )
-        return delivered(kit, ceiling, jobs, sends, appends * LINES)
+        return delivered(kit, ceiling, jobs, sends, appends * LINES * LARGER)
 
     def follow(server: Relman | Peer, count: int) -> Figures:
         log, appends = Log(kit, server), int(seconds * RATE)
