@@ -18,6 +18,8 @@ from relman_server.kernel.errors import AlreadyExists, RelmanError
 from relman_server.settings import Settings
 from relman_server.users import logic as users
 from relman_server.users import store as user_store
+from relman_server.users.inputs import NewUser
+from relman_server.users.passwords import hash_password
 
 log = structlog.get_logger(__name__)
 
@@ -96,11 +98,15 @@ def migrate_quietly(chosen: Settings) -> None:
 
 async def first_admin(db: Database, chosen: Settings) -> None:
     """Create the admin of a new server, and say how to log in; nothing when there is one."""
+    if await db.read(user_store.active_admins):
+        return
     given = chosen.admin_password.get_secret_value() if chosen.admin_password else None
     password = given or secrets.token_urlsafe(15)
     email = chosen.admin_email or "admin@localhost"
+    new = NewUser(email=email, username="admin", full_name="Administrator", password=password)
+    password_hash = await asyncio.to_thread(hash_password, password)
     try:
-        admin = await db.write(users.create_first_admin, email, password)
+        admin = await db.write(users.create_first_admin, new, password_hash)
     except AlreadyExists:
         if not await db.read(user_store.active_admins):
             raise

@@ -60,9 +60,13 @@ class _LogDownloadFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Log
     LOG_DOWNLOAD_FORMAT_UNSPECIFIED: _LogDownloadFormat.ValueType  # 0
     """The same as TEXT."""
     LOG_DOWNLOAD_FORMAT_TEXT: _LogDownloadFormat.ValueType  # 1
-    """Time, stage and text, a line each."""
+    """Time (RFC 3339, UTC), name of the stage ("-" for none) and text, with spaces between, a line each.
+    The text is as it was written: terminal escapes in it are the reader's to neutralise.
+    """
     LOG_DOWNLOAD_FORMAT_JSON_LINES: _LogDownloadFormat.ValueType  # 2
-    """A JSON object a line."""
+    """A JSON object a line: time (RFC 3339, UTC), stage (its name), stage_id, stream_name, sequence,
+    source and severity (as in LogEntry, without prefix), text; text_repaired when that is true.
+    """
 
 class LogDownloadFormat(_LogDownloadFormat, metaclass=_LogDownloadFormatEnumTypeWrapper):
     """How DownloadLogs writes lines."""
@@ -70,9 +74,13 @@ class LogDownloadFormat(_LogDownloadFormat, metaclass=_LogDownloadFormatEnumType
 LOG_DOWNLOAD_FORMAT_UNSPECIFIED: LogDownloadFormat.ValueType  # 0
 """The same as TEXT."""
 LOG_DOWNLOAD_FORMAT_TEXT: LogDownloadFormat.ValueType  # 1
-"""Time, stage and text, a line each."""
+"""Time (RFC 3339, UTC), name of the stage ("-" for none) and text, with spaces between, a line each.
+The text is as it was written: terminal escapes in it are the reader's to neutralise.
+"""
 LOG_DOWNLOAD_FORMAT_JSON_LINES: LogDownloadFormat.ValueType  # 2
-"""A JSON object a line."""
+"""A JSON object a line: time (RFC 3339, UTC), stage (its name), stage_id, stream_name, sequence,
+source and severity (as in LogEntry, without prefix), text; text_repaired when that is true.
+"""
 Global___LogDownloadFormat: _TypeAlias = LogDownloadFormat  # noqa: Y015
 
 @_typing.final

@@ -157,6 +157,7 @@ class PipelineStage(_message.Message):
     UPDATED_AT_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     EARLIER_ATTEMPTS_FIELD_NUMBER: _builtins.int
+    OUTPUT_SHORTENED_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUID."""
     deployment_id: _builtins.str
@@ -179,6 +180,10 @@ class PipelineStage(_message.Message):
     """Short result; at most 64 KiB. Long output belongs in the log."""
     etag: _builtins.str
     """Changes with every change of the stage."""
+    output_shortened: _builtins.bool
+    """Whether only the beginning of an output, here or in an earlier attempt, is in this answer: all stages
+    of a deployment together would be more than clients take. GetStage returns all of it.
+    """
     @_builtins.property
     def started_at(self) -> _timestamp_pb2.Timestamp:
         """When the attempt was started."""
@@ -220,10 +225,11 @@ class PipelineStage(_message.Message):
         updated_at: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
         earlier_attempts: _abc.Iterable[Global___StageAttempt] | None = ...,
+        output_shortened: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["completed_at", b"completed_at", "created_at", b"created_at", "started_at", b"started_at", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "completed_at", b"completed_at", "created_at", b"created_at", "deployment_id", b"deployment_id", "earlier_attempts", b"earlier_attempts", "etag", b"etag", "id", b"id", "name", b"name", "order", b"order", "output", b"output", "progress_message", b"progress_message", "progress_percent", b"progress_percent", "started_at", b"started_at", "status", b"status", "timeout_seconds", b"timeout_seconds", "updated_at", b"updated_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "completed_at", b"completed_at", "created_at", b"created_at", "deployment_id", b"deployment_id", "earlier_attempts", b"earlier_attempts", "etag", b"etag", "id", b"id", "name", b"name", "order", b"order", "output", b"output", "output_shortened", b"output_shortened", "progress_message", b"progress_message", "progress_percent", b"progress_percent", "started_at", b"started_at", "status", b"status", "timeout_seconds", b"timeout_seconds", "updated_at", b"updated_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

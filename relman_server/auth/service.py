@@ -37,8 +37,8 @@ class AuthService(auth_pb2_grpc.AuthServiceServicer):
     async def Login(self, request: pb.LoginRequest, context: Context) -> pb.Token:
         attempt = convert.login(request)
         candidate = await self._db.read(logic.find_login, attempt)
-        found = await self._hashers.run(lambda: logic.check_password(candidate, attempt))
-        return await self._db.write(self._authentication.log_in, attempt, found, into=convert.token)
+        checked = await self._hashers.run(lambda: logic.check_password(candidate, attempt))
+        return await self._db.write(self._authentication.log_in, checked, into=convert.token)
 
     async def RefreshToken(self, request: pb.RefreshTokenRequest, context: Context) -> pb.Token:
         try:
@@ -52,4 +52,6 @@ class AuthService(auth_pb2_grpc.AuthServiceServicer):
 
     async def ChangePassword(self, request: pb.ChangePasswordRequest, context: Context) -> Empty:
         change = convert.password_change(request)
-        return await self._db.write(self._authentication.change_password, change, into=empty)
+        caller = await self._db.read(logic.caller_with_hash)
+        changed = await self._hashers.run(lambda: logic.check_change(caller, change))
+        return await self._db.write(self._authentication.change_password, changed, into=empty)

@@ -29,11 +29,12 @@ from relman_server.deployments.inputs import (
     Start,
     Verdict,
     Watch,
+    WatchAll,
 )
 from relman_server.deployments.model import Lease
 from relman_server.kernel.db.transaction import Record
 from relman_server.kernel.rpc.reading import change_reader, reader
-from relman_server.kernel.rpc.writing import page_writer, writer
+from relman_server.kernel.rpc.writing import PAGE_BYTES, page_writer, writer
 
 new_deployment = reader(pb.CreateDeploymentRequest, NewDeployment)
 deploy_release = reader(release_pb2.DeployReleaseRequest, NewDeployment)
@@ -50,6 +51,7 @@ approval = reader(pb.ApproveDeploymentRequest, Verdict)
 rejection = reader(pb.RejectDeploymentRequest, Verdict)
 list_events = reader(pb.ListDeploymentEventsRequest, ListEvents)
 watch = reader(pb.WatchDeploymentRequest, Watch)
+watch_all = reader(pb.WatchDeploymentsRequest, WatchAll)
 
 new_stage = reader(stage_pb2.CreateStageRequest, NewStage)
 stage_change = change_reader(stage_pb2.UpdateStageRequest, StageChange)
@@ -62,21 +64,43 @@ stage_skip = reader(stage_pb2.SkipStageRequest, StageSkip)
 
 deployment = writer(pb.Deployment, stages=lambda _: None)
 deployments = page_writer(pb.ListDeploymentsResponse, "deployments", deployment)
-stage = writer(stage_pb2.PipelineStage)
+stage = writer(stage_pb2.PipelineStage, output_shortened=lambda _: None)
 stages = page_writer(stage_pb2.ListStagesResponse, "stages", stage)
+OUTPUTS_BYTES = 2_500_000
+"""Of all outputs in one answer, so that PAGE_BYTES has room for the most that else is in it."""
 _blocker = writer(pb.Blocker)
 
 
 def deployment_with_stages(found: tuple[Record, Sequence[Record]]) -> pb.Deployment:
     """Write a deployment and its stages."""
     message = deployment(found[0])
-    message.stages.extend(stage(row) for row in found[1])
+    message.stages.extend(_together(found[1]))
     return message
 
 
 def all_stages(found: Sequence[Record]) -> pb.GetDeploymentStagesResponse:
     """Write the stages of a deployment."""
-    return pb.GetDeploymentStagesResponse(stages=[stage(row) for row in found])
+    return pb.GetDeploymentStagesResponse(stages=_together(found))
+
+
+def _together(rows: Sequence[Record]) -> list[stage_pb2.PipelineStage]:
+    """Write all stages of a deployment for one answer; outputs are shortened when clients would refuse it."""
+    written = [stage(row) for row in rows]
+    if sum(message.ByteSize() for message in written) > PAGE_BYTES:
+        room = OUTPUTS_BYTES // sum(1 + len(message.earlier_attempts) for message in written)
+        for message in written:
+            attempts = [_shorten(attempt, room) for attempt in message.earlier_attempts]
+            message.output_shortened = _shorten(message, room) or any(attempts)
+    return written
+
+
+def _shorten(holder: stage_pb2.PipelineStage | stage_pb2.StageAttempt, room: int) -> bool:
+    """Cut the output to so many bytes; return whether that was necessary."""
+    output = holder.output.encode()
+    if len(output) <= room:
+        return False
+    holder.output = output[:room].decode(errors="ignore")
+    return True
 
 
 def check(blockers: Sequence[Blocker]) -> pb.DeploymentCheck:
@@ -127,3 +151,15 @@ def heartbeat(deployment_id: str, revision: int) -> pb.DeploymentEvent:
         type=pb.DEPLOYMENT_EVENT_TYPE_HEARTBEAT,
         cursor=str(revision),
     )
+
+
+def feed_event(row: Record, cursor: str) -> pb.DeploymentEvent:
+    """Write an event as those get it who watch all deployments."""
+    message = event(row)
+    message.cursor = cursor
+    return message
+
+
+def feed_heartbeat(cursor: str) -> pb.DeploymentEvent:
+    """Write that nothing happened to any deployment."""
+    return pb.DeploymentEvent(type=pb.DEPLOYMENT_EVENT_TYPE_HEARTBEAT, cursor=cursor)

@@ -18,7 +18,7 @@ from relman_server.deployments.model import Deployment, DeploymentKind, Deployme
 from relman_server.deployments.stage_store import stages_of
 from relman_server.environments import store as environments
 from relman_server.kernel.db.transaction import Reading, Record, Transaction
-from relman_server.kernel.errors import Aborted, InvalidInput, Violation, wrong_state
+from relman_server.kernel.errors import InvalidInput, Violation, wrong_state
 from relman_server.releases import store as release_store
 from relman_server.releases.model import ReleaseStatus
 
@@ -163,7 +163,7 @@ def _create(
         **defaults | columns,
     )
     # Before anything else is locked: from here on neither the release nor the environment changes.
-    tx.add(deployment, conflict=Aborted("What it is of was deleted at the same moment; look again."))
+    tx.add(deployment)
     tx.add_all([new_stage(deployment.id, spec, order) for order, spec in enumerate(stages, start=1)])
     if supersede:
         _supersede(tx, deployment, facts.release_name)

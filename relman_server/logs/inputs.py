@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Protocol
 from uuid import UUID
 
@@ -80,6 +81,22 @@ class TailLogs(Filter):
     start_time: datetime | None = None
     tail_lines: Annotated[int, Field(ge=0, le=MAX_ENTRIES)] | None = None
     follow: bool = False
+
+
+class DownloadFormat(StrEnum):
+    """How lines are written."""
+
+    TEXT = "TEXT"
+    JSON_LINES = "JSON_LINES"
+
+
+class DownloadLogs(Input):
+    """Which log to download, and how."""
+
+    deployment: Id
+    format: DownloadFormat = DownloadFormat.TEXT
+    cursor: Annotated[str, StringConstraints(max_length=1024)] = ""
+    stage: OptionalReference = None
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,17 @@ from relman_server.logs.inputs import SYSTEM_STREAM, Lines, Opening
 
 @dataclass(frozen=True)
 class LogGrew:
-    """A log has more lines, or one of its streams is finished."""
+    """A log has more lines, or one of its streams is finished.
+
+    Attributes:
+        deployment_id: Whose log it is.
+        position: Of the first new chunk.
+        payloads: The new chunks as they are stored; none when a stream was only finished.
+    """
 
     deployment_id: UUID
+    position: int
+    payloads: tuple[bytes, ...]
 
 
 class QuotaReached(ResourceExhausted):
@@ -134,7 +142,7 @@ def append(tx: Transaction, stream: Stream, lines: Lines, quota: int) -> Progres
     if then != Progress(committed, now.finished):
         store.add_chunks(tx, stream.deployment_id, stream.id, stream.stage_id, head, new)
         store.update_stream(tx, stream.id, **vars(then), byte_size=now.byte_size + size)
-        tx.emit(LogGrew(stream.deployment_id))
+        tx.emit(LogGrew(stream.deployment_id, head.position + 1, tuple(chunk.payload for chunk in new)))
     return then
 
 
@@ -186,4 +194,4 @@ def note_quota(tx: Transaction, deployment_id: UUID, line: Lines) -> None:
         store.add_chunks(tx, deployment_id, stream.id, None, head, new)
         size = sum(chunk.byte_size for chunk in new)
         store.update_stream(tx, stream.id, committed_sequence=1, finished=True, byte_size=size)
-        tx.emit(LogGrew(deployment_id))
+        tx.emit(LogGrew(deployment_id, head.position + 1, tuple(chunk.payload for chunk in new)))

@@ -10,9 +10,10 @@ from relman_server.kernel.db import Database
 from relman_server.kernel.errors import InvalidInput, Violation
 from relman_server.kernel.identity import current_call
 from relman_server.kernel.rpc.chain import Context
-from relman_server.kernel.streams.bus import Bus
 from relman_server.kernel.streams.delivery import Delivery
 from relman_server.logs import convert, listing, logic, store
+from relman_server.logs.download import download
+from relman_server.logs.feed import LogHub
 from relman_server.logs.inputs import Lines
 from relman_server.logs.tail import Tail
 
@@ -22,14 +23,14 @@ class LogService(log_pb2_grpc.DeploymentLogServiceServicer):
 
     Args:
         db: Where they are kept.
-        bus: What wakes their followers.
+        hub: Feeds their followers.
         clock: The time of lines that carry none.
         quota: Bytes of text that the log of a deployment may hold.
     """
 
-    def __init__(self, db: Database, bus: Bus, clock: Clock, quota: int) -> None:
+    def __init__(self, db: Database, hub: LogHub, clock: Clock, quota: int) -> None:
         self._db = db
-        self._bus = bus
+        self._hub = hub
         self._clock = clock
         self._quota = quota
 
@@ -74,8 +75,11 @@ class LogService(log_pb2_grpc.DeploymentLogServiceServicer):
         return await self._db.read(listing.list_logs, convert.list_logs(request), into=convert.page)
 
     async def TailLogs(self, request: pb.TailLogsRequest, context: Context) -> None:
-        tail = Tail(convert.tail_logs(request), self._db, self._bus, _delivery(context))
+        tail = Tail(convert.tail_logs(request), self._db, self._hub, _delivery(context))
         await tail.run()
+
+    async def DownloadLogs(self, request: pb.DownloadLogsRequest, context: Context) -> None:
+        await download(self._db, _delivery(context), convert.download_logs(request))
 
     async def _note_quota(self, deployment_id: UUID, error: logic.QuotaReached) -> None:
         line = convert.system_line(error.message, self._clock.now())

@@ -1,6 +1,6 @@
 """Queries of logs."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from functools import cache
 from typing import Any, cast
@@ -62,18 +62,22 @@ def readable(tx: Reading, deployment_id: UUID, stage: str | None) -> Record:
     return _require_stage(tx.row(_readable(how), parameters), deployment_id, stage)
 
 
-def state(tx: Reading, deployment_id: UUID) -> Record:
-    """Return `status` of the deployment, `position` and `entry_count` of its log, and whether a stream `is_open`.
+def states(tx: Reading, deployment_ids: Collection[UUID]) -> Sequence[Record]:
+    """Return the logs of deployments that exist, in one statement.
 
-    A stream that nobody finished, nor wrote to for ABANDONED_AFTER once the deployment had ended, is open no more: its
-    writer is gone, and nobody should follow it for good.
-
-    Raises NotFound.
+    Columns: `id` and `status` of the deployment, `position` of the newest chunk, the position up to which chunks were
+    `removed`, `entry_count`, and whether a stream `is_open`. One that nobody finished, nor wrote to for ABANDONED_AFTER
+    once the deployment had ended, is open no more: its writer is gone, and nobody should follow it for good.
     """
-    row = tx.row(_state(), {"deployment": deployment_id, "silent_since": tx.now - ABANDONED_AFTER})
-    if row is None:
+    return tx.rows(_states(), {"deployments": list(deployment_ids), "silent_since": tx.now - ABANDONED_AFTER})
+
+
+def removed(tx: Reading, deployment_id: UUID) -> int:
+    """Return the position up to which chunks of a log were removed; raises NotFound when the deployment was deleted."""
+    position: int | None = tx.scalar(_REMOVED, {"deployment": deployment_id})
+    if position is None:
         raise NotFound("deployment", str(deployment_id))
-    return row
+    return position
 
 
 # How a stage is referred to, and the condition that it is the one.
@@ -126,10 +130,15 @@ def _writable(stage: str, *, named: bool) -> Select[Any]:
 
 @cache
 def _readable(stage: str) -> Select[Any]:
-    return _state().add_columns(*_STAGE).outerjoin(Stage, _STAGE_IS[stage])
+    of_deployment = Deployment.id == bindparam("deployment")
+    return _state().add_columns(*_STAGE).outerjoin(Stage, _STAGE_IS[stage]).where(of_deployment)
 
 
 @cache
+def _states() -> Select[Any]:
+    return _state().where(Deployment.id.in_(bindparam("deployments", expanding=True)))
+
+
 def _state() -> Select[Any]:
     silent_since = bindparam("silent_since", type_=UtcDateTime())
     unfinished = exists().where(
@@ -139,17 +148,14 @@ def _state() -> Select[Any]:
         or_(func.coalesce(Deployment.completed_at > silent_since, true()), LogStream.updated_at > silent_since),
     )
     columns: list[Any] = [  # of different types
+        Deployment.id,
         Deployment.status,
         func.coalesce(LogHead.position, 0).label("position"),
+        func.coalesce(LogHead.removed_position, 0).label("removed"),
         func.coalesce(LogHead.entry_count, 0).label("entry_count"),
         unfinished.label("is_open"),
     ]
-    return (
-        select(*columns)
-        .select_from(Deployment)
-        .outerjoin(LogHead, LogHead.deployment_id == Deployment.id)
-        .where(Deployment.id == bindparam("deployment"))
-    )
+    return select(*columns).select_from(Deployment).outerjoin(LogHead, LogHead.deployment_id == Deployment.id)
 
 
 def _require_stage(row: Record | None, deployment_id: UUID, stage: str | None) -> Record:
@@ -230,6 +236,7 @@ _LOCK_HEAD = (
     .where(_HEAD.c.deployment_id == bindparam("deployment"))
     .with_for_update()
 )
+_REMOVED = select(_HEAD.c.removed_position).where(_HEAD.c.deployment_id == bindparam("deployment"))
 _FIND_STREAM = select(_STREAM.c.committed_sequence, _STREAM.c.finished, _STREAM.c.byte_size).where(
     _STREAM.c.id == bindparam("stream")
 )

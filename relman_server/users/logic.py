@@ -9,7 +9,6 @@ from relman_server.kernel.identity import require_admin
 from relman_server.users import store
 from relman_server.users.inputs import NewUser, Registration, UserChange
 from relman_server.users.model import User
-from relman_server.users.passwords import hash_password
 
 
 @dataclass(frozen=True)
@@ -20,12 +19,18 @@ class CredentialsChanged:
     token_version: int | None  # None: no token is
 
 
-def create_user(tx: Transaction, new: NewUser) -> Record:
-    """Create a user as an admin.
+@dataclass(frozen=True)
+class RightsChanged:
+    """A user became active or inactive, or has other roles."""
+
+    user_id: UUID
+
+
+def create_user(tx: Transaction, new: NewUser, password_hash: str | None) -> Record:
+    """Create a user as an admin; without a hash, one who cannot log in with a password.
 
     Raises AlreadyExists when the email or the username is taken.
     """
-    password_hash = hash_password(new.password) if new.password else None
     return _add(tx, "user.create", new, password_hash, is_admin=new.is_admin, is_auditor=new.is_auditor)
 
 
@@ -37,12 +42,11 @@ def register(tx: Transaction, new: Registration, password_hash: str) -> Record:
     return _add(tx, "user.register", new, password_hash, is_admin=False, is_auditor=False)
 
 
-def create_first_admin(tx: Transaction, email: str, password: str) -> Record | None:
+def create_first_admin(tx: Transaction, new: NewUser, password_hash: str) -> Record | None:
     """Create the admin a new server starts with; return None when there is an active one already."""
     if store.active_admins(tx):
         return None
-    new = NewUser(email=email, username="admin", full_name="Administrator", password=password)
-    return _add(tx, "user.create", new, hash_password(password), is_admin=True, is_auditor=False)
+    return _add(tx, "user.create", new, password_hash, is_admin=True, is_auditor=False)
 
 
 def _add(
@@ -89,6 +93,7 @@ def update_user(tx: Transaction, change: UserChange) -> Record:
         setattr(user, name, value)
     if roles != (user.is_admin, user.is_auditor):
         _end_tokens(tx, user)
+        tx.emit(RightsChanged(user.id))
     tx.flush(conflict=AlreadyExists("user", change.email))
     _require_an_admin(tx)
     tx.audit("user.update", user)
@@ -108,6 +113,7 @@ def deactivate_user(tx: Transaction, reference: str, etag: str) -> Record:
         _end_tokens(tx, user)
         tx.flush()
         _require_an_admin(tx)
+        tx.emit(RightsChanged(user.id))
     tx.audit("user.deactivate", user)
     return store.get_user_by_id(tx, user.id)
 
@@ -122,13 +128,14 @@ def activate_user(tx: Transaction, reference: str, etag: str) -> Record:
     if not user.is_active:
         user.is_active = True
         _end_tokens(tx, user)
+        tx.emit(RightsChanged(user.id))
     tx.audit("user.activate", user)
     return store.get_user_by_id(tx, user.id)
 
 
-def set_password(tx: Transaction, user: User, password: str) -> None:
+def set_password(tx: Transaction, user: User, password_hash: str) -> None:
     """Store a new password and end every token of the user."""
-    user.password_hash = hash_password(password)
+    user.password_hash = password_hash
     _end_tokens(tx, user)
 
 

@@ -61,6 +61,14 @@ def find_login(tx: Reading, login: str) -> Record | None:
     return tx.row(select(*User.__table__.columns).where(or_(User.username == login, User.email == login.lower())))
 
 
+def user_with_hash(tx: Reading, user_id: UUID) -> Record:
+    """Return id and password_hash of a user; raises NotFound."""
+    found = tx.row(select(User.id, User.password_hash).where(User.id == user_id))
+    if found is None:
+        raise NotFound("user", str(user_id))
+    return found
+
+
 def list_users(tx: Reading, wanted: ListUsers) -> Listed:
     """Return a page of users."""
     statement = _users()

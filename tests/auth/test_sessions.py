@@ -2,7 +2,10 @@
 
 import asyncio
 import threading
+from collections.abc import Callable
 from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
 
 import grpc
 import pytest
@@ -10,6 +13,7 @@ import pytest
 from relman_client.v1 import auth_pb2 as pb
 from relman_client.v1 import user_pb2
 from relman_server.app import HASHERS
+from relman_server.users import passwords
 from tests.conftest import MovableClock
 from tests.factories import Caller, RunningServer, refused, unique
 
@@ -48,6 +52,36 @@ async def test_passwords_that_are_hashed_keep_nobody_from_the_database(own_serve
     await asyncio.gather(*busy)
     for each in logins:
         assert (await refused(each)).reason == "WRONG_CREDENTIALS"
+
+
+async def test_no_password_is_hashed_or_compared_in_a_transaction(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On SQLite everyone else's writes would wait for it."""
+    threads: list[str] = []
+
+    def noting(call: Callable[..., Any]) -> Callable[..., Any]:
+        def note(*arguments: Any) -> Any:
+            threads.append(threading.current_thread().name)
+            return call(*arguments)
+
+        return note
+
+    context = passwords._context
+    monkeypatch.setattr(
+        passwords,
+        "_context",
+        SimpleNamespace(hash=noting(context.hash), verify=noting(context.verify), needs_update=lambda _: True),
+    )
+    user = await _register(server)
+    caller = _caller(server, await _log_in(server, user.username))
+    change = pb.ChangePasswordRequest(current_password=PASSWORD, new_password="another long password")
+    await caller.auth.ChangePassword(change)
+    await server.admin.users.CreateUser(
+        user_pb2.CreateUserRequest(username=unique("new"), email=f"{unique('new')}@example.com", password=PASSWORD)
+    )
+    assert len(threads) == 6, "registered; compared and renewed; compared and changed; created"
+    assert {name.partition("_")[0] for name in threads} == {"relman-hash"}
 
 
 async def _rename(server: RunningServer) -> str:

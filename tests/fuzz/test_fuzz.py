@@ -51,7 +51,12 @@ async def test_a_handler_that_raises_is_reported_and_can_be_called_again(
 
     again = await _of_lists(server, server_log, only=first.number)
     assert again.operations == 1
-    assert {fault.operation.requests for fault in again.faults if fault.operation} == {first.requests}
+    # Not the requests to the letter: ids and page tokens in them are those of the server as it is now.
+    assert {_made(fault.operation) for fault in again.faults if fault.operation} == {_made(first)}
+
+
+def _made(operation: Operation) -> tuple[object, ...]:
+    return operation.number, operation.rpc.name, operation.content, operation.caller, len(operation.requests)
 
 
 async def test_a_server_that_died_is_reported(database_url: str, engine_name: str, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import sqlite3
 import sys
 from typing import TYPE_CHECKING, TypeGuard
 
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from relman_server.kernel.errors import Aborted, InvalidInput, RelmanError, Unavailable
@@ -24,6 +24,20 @@ _SQLITE_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 def retryable(error: DBAPIError) -> bool:
     """Whether the same function may well succeed when run again at once."""
     return _is_postgres(error.orig) and error.orig.sqlstate in RETRIED
+
+
+def is_duplicate(error: IntegrityError) -> bool:
+    """Whether a row with the same key exists."""
+    return _constraint(error) in {"23505", sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY}
+
+
+def is_reference(error: IntegrityError) -> bool:
+    """Whether a row refers to one that does not exist, or others refer to one that is deleted."""
+    return _constraint(error) in {"23503", sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY}
+
+
+def _constraint(error: IntegrityError) -> str | int | None:
+    return error.orig.sqlstate if _is_postgres(error.orig) else getattr(error.orig, "sqlite_errorcode", None)
 
 
 def _is_postgres(error: object) -> "TypeGuard[psycopg.Error]":

@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.exc import StaleDataError
 
-from relman_server.kernel.db import audit
+from relman_server.kernel.db import audit, failures
 from relman_server.kernel.db.model import Resource, etag
 from relman_server.kernel.errors import Aborted, RelmanError
 from relman_server.kernel.events import Events
@@ -88,16 +88,24 @@ class Transaction(Reading):
     def delete(self, entity: object, *, conflict: RelmanError | None = None) -> None:
         """Delete a row; raise `conflict` when others refer to it."""
         self._session.delete(entity)
-        self.flush(conflict=conflict)
+        self._flush(conflict, failures.is_reference)
 
     def flush(self, *, conflict: RelmanError | None = None) -> None:
-        """Send pending changes now; raise `conflict` when they break a constraint."""
+        """Send pending changes now; raise `conflict` when a row with the same key exists.
+
+        Raises Aborted when something that they refer to was deleted meanwhile.
+        """
+        self._flush(conflict, failures.is_duplicate)
+
+    def _flush(self, conflict: RelmanError | None, is_conflict: Callable[[IntegrityError], bool]) -> None:
         try:
             self._session.flush()
         except IntegrityError as error:
-            if conflict is None:
-                raise
-            raise conflict from error
+            if conflict is not None and is_conflict(error):
+                raise conflict from error
+            if failures.is_reference(error):
+                raise Aborted("Something that it refers to was deleted at the same moment; look again.") from error
+            raise
         except StaleDataError as error:
             raise Aborted("Someone else changed it at the same moment; repeat the call.") from error
 
