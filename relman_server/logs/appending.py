@@ -21,6 +21,16 @@ from relman_server.logs.inputs import MAX_CHUNK_BYTES, MAX_ENTRIES, SYSTEM_STREA
 from relman_server.logs.logic import LogGrew, Progress, QuotaReached, Stream, open_stream
 
 
+class Source:
+    """What appends come from, one after the other: when one of them is refused, those after it are not carried out.
+
+    Attributes:
+        refused: Why one of them was not carried out; None as long as all were.
+    """
+
+    refused: Exception | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Append:
     """Lines on their way to a stream.
@@ -29,23 +39,23 @@ class Append:
         stream: Where to.
         lines: What.
         caller: Who; they must still work on the service.
-        source: What they come from, by identity: when an append fails, those after it from there fail like it.
+        source: What they come from.
     """
 
     stream: Stream
     lines: Lines
     caller: Identity
-    source: object = field(default_factory=object)
+    source: Source = field(default_factory=Source)
 
 
-Outcome = Progress | RelmanError
+Outcome = Progress | Exception
 
 
 def append_logs(tx: Transaction, opening: Opening, lines: Lines, quota: int) -> Progress:
     """Append lines to a stream, opened when it does not exist. Raises as `open_stream` does, and as in `append_all`."""
     stream, _ = open_stream(tx, opening)
     (outcome,) = append_all(tx, [Append(stream, lines, tx.caller)], quota)
-    if isinstance(outcome, RelmanError):
+    if isinstance(outcome, Exception):
         raise outcome
     return outcome
 
@@ -141,7 +151,7 @@ class _Batch:
         leased = sorted({append.stream.deployment_id for append in appends if append.stream.lease})
         self._leases: Mapping[UUID, Lease] = leases.newest(tx, leased) if leased else {}
         self._streams = _streams(tx, appends)
-        self._failed: dict[object, RelmanError] = {}
+        self._refused: dict[Source, Exception] = {}
 
     def carry_out(self) -> list[Outcome]:
         outcomes = [self._outcome(append) for append in self._appends]
@@ -149,12 +159,13 @@ class _Batch:
         return outcomes
 
     def _outcome(self, append: Append) -> Outcome:
-        if append.source in self._failed:
-            return self._failed[append.source]
+        refused = append.source.refused or self._refused.get(append.source)
+        if refused is not None:
+            return refused
         try:
             return self._append(append.stream, append.lines, append.caller)
         except RelmanError as error:
-            self._failed[append.source] = error
+            self._refused[append.source] = error
             return error
 
     def _append(self, stream: Stream, lines: Lines, caller: Identity) -> Progress:

@@ -95,7 +95,7 @@ class GroupCommit:
         return group
 
     async def _commit(self, group: Sequence[Waiting]) -> None:
-        outcomes: Sequence[Outcome | Exception]
+        outcomes: Sequence[Outcome]
         try:
             outcomes = await self._db.write(append_all, [append for append, _ in group], self._quota)
         except RelmanError as error:  # of the database: nothing of the group is on disk
@@ -107,13 +107,15 @@ class GroupCommit:
                 return
             log.exception("an append failed")
             outcomes = [error]
-        for (_, future), outcome in zip(group, outcomes, strict=True):
+        for (append, future), outcome in zip(group, outcomes, strict=True):
+            if isinstance(outcome, Exception):
+                append.source.refused = outcome
             if future.done():  # whoever submitted it has left
                 continue
-            if isinstance(outcome, Progress):
-                future.set_result(outcome)
-            else:
+            if isinstance(outcome, Exception):
                 future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
 
 
 def _retrieve(outcome: "asyncio.Future[Progress]") -> None:

@@ -16,7 +16,7 @@ from relman_server.logs.appending import Append
 from relman_server.logs.download import download
 from relman_server.logs.feed import LogHub
 from relman_server.logs.group import GroupCommit
-from relman_server.logs.inputs import Lines, Opening
+from relman_server.logs.inputs import Opening
 from relman_server.logs.tail import Tail
 from relman_server.logs.writing import Writing
 
@@ -64,7 +64,7 @@ class LogService(log_pb2_grpc.DeploymentLogServiceServicer):
         await delivery.send(convert.write_response(progress))
         try:
             writing = Writing(stream, current_call.get().caller, self._group, delivery)
-            await writing.run(self._lines(requests))
+            await writing.run(requests, lambda request: convert.written_lines(request, self._clock.now()))
         except logic.QuotaReached as error:
             await self._note_quota(stream.deployment_id, error)
             raise
@@ -72,10 +72,6 @@ class LogService(log_pb2_grpc.DeploymentLogServiceServicer):
     async def _open(self, opening: Opening) -> tuple[logic.Stream, logic.Progress]:
         found = await self._db.read(logic.find_stream, opening)
         return await self._db.write(logic.open_stream, opening) if found is None else found
-
-    async def _lines(self, requests: AsyncIterator[pb.WriteLogsRequest]) -> AsyncIterator[Lines]:
-        async for request in requests:
-            yield convert.written_lines(request, self._clock.now())
 
     async def GetLogStream(self, request: pb.GetLogStreamRequest, context: Context) -> pb.LogStream:
         wanted = convert.which_stream(request)

@@ -2,15 +2,18 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from typing import TypeVar
 
 from relman_server.kernel.identity import Identity
 from relman_server.kernel.streams.delivery import Delivery
 from relman_server.logs import convert
-from relman_server.logs.appending import Append
+from relman_server.logs.appending import Append, Source
 from relman_server.logs.group import GroupCommit
 from relman_server.logs.inputs import Lines
 from relman_server.logs.logic import Progress, Stream
+
+R = TypeVar("R")
 
 AHEAD_APPENDS = 64
 AHEAD_BYTES = 1024 * 1024
@@ -33,19 +36,24 @@ class Writing:
         self._caller = caller
         self._group = group
         self._delivery = delivery
+        self._source = Source()
         self._ahead: deque[tuple[int, asyncio.Future[Progress]]] = deque()
         self._bytes = 0
         self._moved = asyncio.Event()
         self._has_room = asyncio.Event()
         self._is_read = False
 
-    async def run(self, lines: AsyncIterator[Lines]) -> None:
+    async def run(self, requests: AsyncIterator[R], read: Callable[[R], Lines]) -> None:
         """Write what comes until it ends; acknowledge what is on disk, as much as possible at a time.
+
+        Args:
+            requests: What comes.
+            read: Returns the lines of a request, or raises InvalidInput.
 
         Raises what an append is refused with, after everything before it was acknowledged, and nothing after it is
         carried out; the error of a request that is wrong likewise; and what ends the stream.
         """
-        reading = asyncio.ensure_future(self._read(lines))
+        reading = asyncio.ensure_future(self._read(requests, read))
         reading.add_done_callback(self._read_to_the_end)
         try:
             await self._acknowledge()
@@ -54,10 +62,11 @@ class Writing:
         finally:
             reading.cancel()
 
-    async def _read(self, lines: AsyncIterator[Lines]) -> None:
-        async for each in lines:
+    async def _read(self, requests: AsyncIterator[R], read: Callable[[R], Lines]) -> None:
+        async for request in requests:
+            each = read(request)
             await self._room()
-            outcome = self._group.submit(Append(self._stream, each, self._caller, self))
+            outcome = self._group.submit(Append(self._stream, each, self._caller, self._source))
             outcome.add_done_callback(self._move)
             self._ahead.append((each.byte_size, outcome))
             self._bytes += each.byte_size
