@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 import structlog
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry, Gauge, start_http_server
 
 from relman_client.v1 import (
     analytics_pb2,
@@ -82,9 +82,11 @@ from relman_server.kernel.rpc.refusals import Refusals
 from relman_server.kernel.rpc.request_id import RequestId
 from relman_server.kernel.rpc.server import MAX_MESSAGE_BYTES, Registration, RpcServer, Tls
 from relman_server.kernel.rpc.validate import Validate
-from relman_server.kernel.streams.bus import Bus, LocalBus
+from relman_server.kernel.streams.bus import LocalBus
 from relman_server.kernel.streams.lifetime import Lifetimes, Limits
-from relman_server.kernel.streams.redis import Redis
+from relman_server.kernel.streams.postgres import PostgresTransport
+from relman_server.kernel.streams.redis import Redis, RedisTransport
+from relman_server.kernel.streams.remote import RemoteBus
 from relman_server.kernel.workers import Workers
 from relman_server.logs import feed as log_feed
 from relman_server.logs import logic as logs
@@ -130,7 +132,7 @@ class App:
         self._key = signing_key(settings.data_dir)
         self.signer = Signer(self._key)
         self.verifier = TokenVerifier(self.signer, self.clock)
-        self.bus: Bus = LocalBus()
+        self.bus = self._bus()
         self.feed_hub = FeedHub(self.db, self.bus)
         self.watch_hub = WatchHub(self.db, self.bus)
         self.log_hub = log_feed.LogHub(self.db, self.bus)
@@ -182,6 +184,7 @@ class App:
                 self.log_hub.keep_looking(),
                 self.group_commit.keep_committing(),
                 self.reconciler.keep_ticking(),
+                *([self.bus.keep_connected()] if isinstance(self.bus, RemoteBus) else []),
                 self._reload(),
                 self._keep_house(),
             )
@@ -198,6 +201,18 @@ class App:
             await denials.write(self.db, ending=True)
             if self.redis:
                 await self.redis.close()
+
+    def _bus(self) -> LocalBus:
+        """Return what wakes followers: between processes by Redis where there is one, else by PostgreSQL."""
+        settings = self.settings
+        connected = Gauge("relman_bus_connected", "Whether wake-ups go to other processes.", registry=self.registry)
+        if settings.redis_url:
+            return RemoteBus(RedisTransport(settings.redis_url.get_secret_value()), connected.set)
+        if settings.is_embedded:
+            return LocalBus()
+        direct = settings.listen_database_url
+        url = direct.get_secret_value() if direct else settings.url
+        return RemoteBus(PostgresTransport(url), connected.set)
 
     def close(self) -> None:
         """Close the database; afterwards the app is of no use."""

@@ -56,6 +56,9 @@ class Settings(BaseModel):
     database_url: SecretStr | None = Field(
         None, description="postgresql+psycopg://... or sqlite:///FILE; by default SQLite in the data folder"
     )
+    listen_database_url: SecretStr | None = Field(
+        None, description="the same database, past a pooler that shares connections: wake-ups need one of their own"
+    )
     database_connections: int = Field(8, ge=1, le=200, description="connections for reads, and as many for writes")
     admin_email: str | None = Field(None, description="email of the admin to create when there is none")
     admin_password: SecretStr | None = Field(None, description="its password; without one, one is made and printed")
@@ -86,7 +89,7 @@ class Settings(BaseModel):
                 raise ValueError("must be host:port, for example 127.0.0.1:50051")
         return value
 
-    @field_validator("database_url")
+    @field_validator("database_url", "listen_database_url")
     @classmethod
     def _database(cls, value: SecretStr | None) -> SecretStr | None:
         if value is None:

@@ -37,10 +37,13 @@ class LocalBus:
     def publish(self, topic: str, *, here: bool = True) -> None:
         """Wake everyone who listens to the topic. From any thread."""
         # A look at a dict needs no lock; a listener who comes now reads afterwards.
-        if not here or topic not in self._topics:
-            return
+        if here and topic in self._topics:
+            self.call_soon(self._wake, topic)
+
+    def call_soon(self, callback: Callable[..., None], *arguments: object) -> None:
+        """Call something in the event loop. From any thread."""
         with suppress(RuntimeError):  # the loop is closed: nobody listens any more
-            self._loop.call_soon_threadsafe(self._wake, topic)
+            self._loop.call_soon_threadsafe(callback, *arguments)
 
     @contextmanager
     def subscribe(self, topic: str, callback: Callable[[], None]) -> Iterator[None]:
