@@ -1,7 +1,8 @@
 """Builders that all tests share: a test states only what matters to it."""
 
 import itertools
-from functools import partial
+from collections.abc import Callable
+from functools import cached_property, partial
 from typing import Any, cast
 from uuid import UUID
 
@@ -53,9 +54,14 @@ def unique(prefix: str) -> str:
 class _Proxy:
     """A stub whose calls carry metadata and a timeout."""
 
-    def __init__(self, stub: object, metadata: tuple[tuple[str, str], ...]) -> None:
-        self._stub = stub
+    def __init__(self, make: Callable[[], object], metadata: tuple[tuple[str, str], ...]) -> None:
+        self._make = make
         self._metadata = metadata
+
+    @cached_property
+    def _stub(self) -> object:
+        """Made when it is first used: most callers call one or two services of all."""
+        return self._make()
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._stub, name)
@@ -107,7 +113,7 @@ class Caller:
         self.audit = stub(audit_pb2_grpc.AuditLogServiceStub)
 
     def _stub(self, channel: grpc.aio.Channel, kind: Any) -> _Proxy:
-        return _Proxy(kind(channel), self.metadata)
+        return _Proxy(lambda: kind(channel), self.metadata)
 
 
 class RunningServer:
