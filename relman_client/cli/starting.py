@@ -1,7 +1,6 @@
 """Waiting until a deployment may start, saying what for, and starting it."""
 
 import time
-from contextlib import closing
 from datetime import timedelta
 from typing import Any
 
@@ -15,7 +14,7 @@ from relman_client.cli.patience import patiently
 from relman_client.cli.session import Session
 from relman_client.cli.text import exact, note, safe
 from relman_client.errors import RelmanError
-from relman_client.resume import ResumeOptions, follow
+from relman_client.resume import Following, ResumeOptions
 from relman_client.v1 import deployment_pb2 as pb
 from relman_client.watch import FINAL, WatchPosition
 
@@ -74,7 +73,7 @@ class Starter:
             on_resume=lambda: note("connection to relman is back"),
         )
         try:
-            with closing(follow(watch, position, options, self._client.options.retries)) as events:
+            with Following(watch, position, options, self._client.options.retries) as events:
                 for event in events:
                     if not self._still_waits(event.deployment):
                         return

@@ -162,7 +162,7 @@ async def test_a_tail_goes_on_when_the_login_expires(server: RunningServer, cloc
             return True
 
     async with aio.Client(server.address, credentials=Exchanged()) as client:
-        tail = aio.tail(
+        tail = aio.Tail(
             client,
             TailLogsRequest(deployment=deployment, follow=True),
             ResumeOptions(on_break=breaks.append),
@@ -177,7 +177,7 @@ async def test_a_tail_goes_on_when_the_login_expires(server: RunningServer, cloc
             event = await asyncio.wait_for(anext(tail), 20)
             assert isinstance(event, LogEntries)
             texts += [line.text for line in event.entries]
-        await tail.aclose()
+        await tail.close()
     assert texts == ["after"]
     assert breaks == []  # nobody is told of a connection that was lost: it was not
 
@@ -190,9 +190,9 @@ async def test_the_asyncio_client_follows_as_the_other_one_does(running: ServerP
         )
         await client.logs.AppendLogs(request)
         await asyncio.to_thread(complete, admin, deployment)
-        tail = aio.tail(client, TailLogsRequest(deployment=deployment, follow=True))
+        tail = aio.Tail(client, TailLogsRequest(deployment=deployment, follow=True))
         events = [event async for event in tail]
-        watched = [event async for event in aio.watch(client, deployment, after_revision=0)]
+        watched = [event async for event in aio.Watch(client, deployment, after_revision=0)]
     assert isinstance(events[-1], TailLogsResponse.End)
     assert revisions(watched[1:]) == [1, 2, 3]
     assert texts_of(admin, deployment) == ["one"]
