@@ -108,7 +108,7 @@ def test_a_watch_tells_events_as_lines_or_objects(relman: Command, admin: Client
     events = [json.loads(line) for line in relman("watch", deployment, "-o", "json").stdout.splitlines()]
     assert events[-1]["deployment"]["status"] == "DEPLOYMENT_STATUS_CANCELLED"
     assert relman("watch", deployment).returncode == 0
-    assert relman("watch", deployment, "--exit-status").returncode == 1
+    assert relman("watch", deployment, "--exit-status").returncode == 5
 
 
 def test_colours_are_for_terminals_that_want_them(relman: Command, admin: Client, deployment: str) -> None:
