@@ -6,6 +6,8 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PEER_VENV := .venv-bench
+PEER_READY := $(PEER_VENV)/.ready
 LOCKS := requirements/run.txt requirements/dev.txt
 PROJECTS := pyproject.toml relman_client/pyproject.toml
 
@@ -19,6 +21,9 @@ RACES ?= 1000
 SEED ?=
 OPERATIONS ?= 100000
 ENGINE ?= both
+# Of make bench: which benchmarks, all of them without a name; and whether only to show that they work.
+NAMES ?=
+QUICK ?=
 # At most; of make model it bounds only the lives.
 MINUTES ?= 20
 
@@ -66,6 +71,16 @@ fuzz: $(READY) ## Call every RPC with corrupt and random messages (SEED=1, OPERA
 model: $(READY) ## Random lives of deployments against a model, on both databases (EXAMPLES=, STEPS=, MINUTES= at most, RACES=)
 	@RELMAN_MODEL_EXAMPLES=$(EXAMPLES) RELMAN_MODEL_STEPS=$(STEPS) RELMAN_MODEL_MINUTES=$(MINUTES) RELMAN_RACES=$(RACES) \
 	  $(BIN)/python -m pytest -n 2 -rP tests/lifecycle/test_lifecycle.py tests/approvals/test_races.py $(ARGS)
+
+.PHONY: bench
+bench: $(READY) $(PEER_READY) ## Measure relman beside its peer and its ceiling (NAMES="read create", QUICK=1 for a smoke)
+	@QUICK=$(QUICK) $(BIN)/python -m bench $(NAMES) $(ARGS)
+
+$(PEER_READY): requirements/bench.txt | $(READY)
+	@echo "setting up $(PEER_VENV), for the peer of the benchmarks"
+	@$(BIN)/python -m venv $(PEER_VENV)
+	@$(PEER_VENV)/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements/bench.txt
+	@touch $@
 
 .PHONY: check
 check: $(READY) ## Lint, types, import contracts, the proto contract, drift of what is generated

@@ -5,6 +5,7 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -58,7 +59,9 @@ from relman_server.catalog import logic as catalog
 from relman_server.catalog.service import CatalogService
 from relman_server.deployments import approving, history, overdue, queue, running
 from relman_server.deployments import store as deployment_store
+from relman_server.deployments.feed import TOPIC, FeedHub
 from relman_server.deployments.service import DeploymentService, StageService
+from relman_server.deployments.watch import WatchHub
 from relman_server.environments import logic as environments
 from relman_server.environments.service import EnvironmentService
 from relman_server.kernel.clock import Clock, SystemClock
@@ -80,11 +83,13 @@ from relman_server.kernel.rpc.request_id import RequestId
 from relman_server.kernel.rpc.server import MAX_MESSAGE_BYTES, Registration, RpcServer, Tls
 from relman_server.kernel.rpc.validate import Validate
 from relman_server.kernel.streams.bus import Bus, LocalBus
-from relman_server.kernel.streams.lifetime import Lifetimes
+from relman_server.kernel.streams.lifetime import Lifetimes, Limits
 from relman_server.kernel.streams.redis import Redis
 from relman_server.kernel.workers import Workers
+from relman_server.logs import feed as log_feed
 from relman_server.logs import logic as logs
-from relman_server.logs import tail
+from relman_server.logs import retention
+from relman_server.logs.group import GroupCommit
 from relman_server.logs.service import LogService
 from relman_server.policies import logic as policies
 from relman_server.policies.service import DeployPolicyService
@@ -116,7 +121,7 @@ class App:
         self.settings = settings
         self.clock = clock or SystemClock()
         self.registry = CollectorRegistry()
-        self.lifetimes = Lifetimes()
+        self.lifetimes = Lifetimes(Limits(settings.max_streams, settings.max_streams_per_user))
         self.events = Events()
         self.db = Database(
             settings.url, clock=self.clock, events=self.events, connections=settings.database_connections
@@ -126,9 +131,13 @@ class App:
         self.signer = Signer(self._key)
         self.verifier = TokenVerifier(self.signer, self.clock)
         self.bus: Bus = LocalBus()
+        self.feed_hub = FeedHub(self.db, self.bus)
+        self.watch_hub = WatchHub(self.db, self.bus)
+        self.log_hub = log_feed.LogHub(self.db, self.bus)
+        self.group_commit = GroupCommit(self.db, settings.log_quota_bytes)
         self.redis = Redis(settings.redis_url.get_secret_value()) if settings.redis_url else None
         self._subscribe()
-        self.reconciler = Reconciler(self.db, self.clock, DUTIES)
+        self.reconciler = Reconciler(self.db, self.clock, [*DUTIES, *_retention(settings.log_retention)])
 
     @asynccontextmanager
     async def serving(self, prepare: Callable[[], Awaitable[None]] | None = None) -> AsyncIterator[str]:
@@ -168,6 +177,10 @@ class App:
                 health.keep_looking(),
                 self.lifetimes.sweep(),
                 denials.keep_writing(self.db),
+                self.feed_hub.keep_looking(),
+                self.watch_hub.keep_looking(),
+                self.log_hub.keep_looking(),
+                self.group_commit.keep_committing(),
                 self.reconciler.keep_ticking(),
                 self._reload(),
                 self._keep_house(),
@@ -218,8 +231,8 @@ class App:
         # The RPCs that are missing are of the generated base: they answer UNIMPLEMENTED.
         auth = AuthService(self.db, authentication, self.hashers)  # type: ignore[abstract]
         undoer = RollbackService(self.db)
-        deployments = DeploymentService(self.db, self.bus, undoer)  # type: ignore[abstract]
-        log_service = LogService(self.db, self.bus, self.clock, self.settings.log_quota_bytes)  # type: ignore[abstract]
+        deployments = DeploymentService(self.db, self.watch_hub, self.feed_hub, undoer)
+        log_service = LogService(self.db, self.log_hub, self.clock, self.group_commit, self.settings.log_quota_bytes)
         return [
             _registration(auth_pb2, auth_pb2_grpc, "AuthService", auth),
             _registration(user_pb2, user_pb2_grpc, "UserService", UserService(self.db, self.hashers)),
@@ -255,6 +268,8 @@ class App:
         """Wire what a change below means for the resources above it."""
         self.events.subscribe(users.CredentialsChanged, self._credentials_changed)
         self.events.subscribe(teams.TeamDeleted, environments.keep_approvers)
+        self.events.subscribe(teams.TeamChanged, approving.people_changed)
+        self.events.subscribe(users.RightsChanged, approving.people_changed)
         self.events.subscribe(releases.ReleaseChanged, queue.release_changed)
         self.events.subscribe(catalog.ServiceChanged, queue.service_changed)
         self.events.subscribe(environments.EnvironmentChanged, approving.environment_changed)
@@ -262,13 +277,22 @@ class App:
         self.events.subscribe(policies.PoliciesChanged, queue.policies_changed)
         self.events.subscribe(history.DeploymentChanged, self._deployment_changed)
         self.events.subscribe(history.DeploymentMoved, rollbacks.deployment_moved)
+        self.events.subscribe(history.DeploymentMoved, retention.deployment_moved)
         self.events.subscribe(logs.LogGrew, self._log_grew)
 
     def _deployment_changed(self, tx: Transaction, changed: history.DeploymentChanged) -> None:
-        tx.after_commit(lambda: self.bus.publish(history.topic(changed.deployment_id)))
+        def wake() -> None:
+            self.bus.publish(history.topic(changed.deployment_id))
+            self.bus.publish(TOPIC)
+
+        tx.after_commit(wake)
 
     def _log_grew(self, tx: Transaction, grew: logs.LogGrew) -> None:
-        tx.after_commit(lambda: self.bus.publish(tail.topic(grew.deployment_id)))
+        def pass_on() -> None:
+            self.log_hub.hand_over(grew.deployment_id, grew.position, grew.payloads)
+            self.bus.publish(log_feed.topic(grew.deployment_id), here=False)
+
+        tx.after_commit(pass_on)
 
     def _credentials_changed(self, tx: Transaction, changed: users.CredentialsChanged) -> None:
         tx.after_commit(lambda: self.verifier.ended(changed.user_id, changed.token_version))
@@ -306,6 +330,14 @@ DUTIES = (
     Duty("approvals", overdue.APPROVALS_DUE, overdue.expire_approvals),
     Duty("decisions", overdue.DECISIONS_DUE, overdue.decide_again),
 )
+
+
+def _retention(span: timedelta | None) -> list[Duty]:
+    """Return the duty to remove logs some time after their deployments ended; none when they are kept for good."""
+    if span is None:
+        return []
+    return [Duty("logs", retention.DUE, partial(retention.remove_expired, retention=span), after=span)]
+
 
 # Services of the contract that this version does not offer: every RPC of theirs answers UNIMPLEMENTED, after the
 # caller was authenticated and authorized like everywhere else.

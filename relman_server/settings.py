@@ -11,6 +11,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Mapping
+from datetime import timedelta
 from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
@@ -68,6 +69,11 @@ class Settings(BaseModel):
     reflection: bool | None = Field(None, description="serve reflection; by default on a loopback address only")
     metrics_listen: str | None = Field(None, description="host:port to serve Prometheus metrics on, over HTTP")
     log_quota_bytes: int = Field(256 * 1024 * 1024, ge=0, description="bytes of text that a deployment's log may hold")
+    log_retention: timedelta | None = Field(
+        None, description="how long logs are kept after their deployment ended, as 90d or 12h; by default for good"
+    )
+    max_streams: int = Field(20_000, ge=1, description="streams (tails, watches, log writers) open in a process")
+    max_streams_per_user: int = Field(5_000, ge=1, description="of those, how many one user may have")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level to log")
     log_format: Literal["json", "text"] | None = Field(None, description="by default text on a terminal, else JSON")
 
@@ -107,6 +113,16 @@ class Settings(BaseModel):
         if find_spec("redis") is None:
             raise ValueError('needs the extra "redis": pip install "relman-server[redis]"')
         return value
+
+    @field_validator("log_retention", mode="before")
+    @classmethod
+    def _retention(cls, value: object) -> object:
+        if value is None or isinstance(value, timedelta):
+            return value
+        found = re.fullmatch(r"([1-9][0-9]{0,5})([dh])", str(value), re.ASCII)
+        if found is None:
+            raise ValueError("must be a number of days or hours, for example 90d or 12h")
+        return timedelta(**{{"d": "days", "h": "hours"}[found[2]]: int(found[1])})
 
     @field_validator("admin_email")
     @classmethod

@@ -39,10 +39,6 @@ UNIMPLEMENTED = {
         "RevokeApiToken",
         "RevokeSession",
     },
-    "DeploymentLogService": {"DownloadLogs"},
-    "DeploymentService": {
-        "WatchDeployments",
-    },
     "IncidentService": {"CreateIncident", "GetIncident", "ListIncidents", "ResolveIncident", "UpdateIncident"},
     "RunbookService": {
         "CreateRunbook",

@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -135,3 +136,14 @@ def test_redis_without_its_extra_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(settings, "find_spec", lambda _: None)
     with pytest.raises(SettingsError, match='redis_url: needs the extra "redis": pip install'):
         load({}, {"RELMAN_REDIS_URL": "redis://localhost"})
+
+
+@pytest.mark.parametrize(("text", "span"), [("90d", timedelta(days=90)), ("12h", timedelta(hours=12)), ("", None)])
+def test_how_long_logs_are_kept_is_said_in_days_or_hours(text: str, span: timedelta | None) -> None:
+    assert load({}, {"RELMAN_LOG_RETENTION": text}).log_retention == span
+
+
+@pytest.mark.parametrize("text", ["0d", "90", "d", "-1d", "1w", "1.5d", "9999999d"])
+def test_a_time_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(SettingsError, match="log_retention: must be a number of days or hours"):
+        load({}, {"RELMAN_LOG_RETENTION": text})

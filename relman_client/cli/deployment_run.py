@@ -36,6 +36,9 @@ def run(
         bool,
         typer.Option("--wait-for-approval/--no-wait-for-approval", help="Whether to wait for people to approve it."),
     ] = True,
+    takeover: Annotated[
+        bool, typer.Option("--takeover", help="Go on with one that is in progress, in the place of who runs it.")
+    ] = False,
     impacted: Annotated[bool, typer.Option("--impacted", help="If it fails, users feel it.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Do not show the commands' output here.")] = False,
     give_up_after: Annotated[
@@ -51,6 +54,9 @@ def run(
 
     Output is shown and logged as by `relman run`. The first stage that fails ends it all. A command also ends (SIGTERM,
     SIGKILL after 10 seconds) when its stage takes too long, the deployment is called off or taken over, or on Ctrl-C.
+
+    With --takeover a deployment that is in progress goes on here, and whoever runs it can do nothing more. Stages that
+    have passed are not repeated; one that was at work begins again, as a new attempt.
 
     The exit status is 0 when the deployment succeeded, 3 failed, 4 rejected, 5 cancelled, 6 not ready in time,
     7 waiting for approval with --no-wait-for-approval, 2 called wrongly, 128 + N interrupted by signal N, and 1
@@ -76,7 +82,7 @@ def run(
     found = session.client.deployments.GetDeployment(request)
     _require_fitting([step.name for step in steps], found, file)
     starter = Starter(session, found.id, timeout=longest, waits_for_approval=wait_for_approval, patience=patience)
-    started = starter.start(ttl)
+    started = starter.start(ttl, takeover=takeover)
     pipeline = PipelineRun(session, started, quiet=quiet, impacted=impacted, patience=patience)
     raise typer.Exit(pipeline.carry_out(steps))
 

@@ -144,8 +144,8 @@ class Job:
 
 
 def _stream_name(stage: PipelineStage) -> str:
-    """A stream of its own for each attempt: the one of an earlier attempt is finished."""
-    return f"{stage.name}-attempt-{stage.attempt}" if stage.attempt > 1 else ""
+    """A stream of its own for each attempt, since that of an earlier one is finished; no stage has such a name."""
+    return f"{stage.name}@{stage.attempt}" if stage.attempt > 1 else ""
 
 
 def in_a_line(command: str) -> str:

@@ -27,6 +27,7 @@ COMMANDS = {
     "deploy": "Deploy a release, and see how that ends.",
     "promote": "Deploy a release into the next environment.",
     "rollback": "Undo a deployment.",
+    "rollbacks": "Rollbacks: what was undone, and how far that is.",
     "why": "Say why a deployment waits or failed, and what to do.",
     "deployment": "Deployments: the way of a release into an environment.",
     "approve": "Approve a deployment that waits for you.",

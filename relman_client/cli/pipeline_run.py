@@ -20,10 +20,18 @@ from relman_client.errors import RelmanError
 from relman_client.leases import LeaseKeeper
 from relman_client.v1 import deployment_pb2 as pb
 from relman_client.v1.common_pb2 import Outcome
-from relman_client.v1.stage_pb2 import CreateStageRequest, PipelineStage, StageStatus, StartStageRequest
+from relman_client.v1.stage_pb2 import (
+    CompleteStageRequest,
+    CreateStageRequest,
+    PipelineStage,
+    RetryStageRequest,
+    StageStatus,
+    StartStageRequest,
+)
 from relman_client.watch import FINAL
 
 PASSED = frozenset({StageStatus.STAGE_STATUS_SUCCEEDED, StageStatus.STAGE_STATUS_SKIPPED})
+UNSUCCESSFUL = frozenset({StageStatus.STAGE_STATUS_FAILED, StageStatus.STAGE_STATUS_TIMED_OUT})
 _HASTE = 10.0  # seconds to report an end that nobody wants to wait for
 _VERDICT = 5.0  # seconds within which the server ends a deployment whose stage is overdue, with some to spare
 
@@ -104,7 +112,7 @@ class PipelineRun:
 
     def _run_stage(self, step: Step, stage: PipelineStage) -> str:
         """Run one; answers why it failed, nothing when it did not."""
-        request = StartStageRequest(stage=stage.id, lease=self._lease)
+        request = StartStageRequest(stage=self._renewed(stage).id, lease=self._lease)
         stage = patiently(self._session.client.stages.StartStage, request, self._deadline)
         note(f"relman: stage {step.name}")
         job = Job(self._session, stage, self._lease, quiet=self._quiet)
@@ -124,6 +132,19 @@ class PipelineRun:
         job.end_log(deadline - time.monotonic())
         job.complete(deadline)
         return failure
+
+    def _renewed(self, stage: PipelineStage) -> PipelineStage:
+        """The stage, to be started: what somebody who was taken over was at, or had failed at, begins again."""
+        stages = self._session.client.stages
+        if stage.status == StageStatus.STAGE_STATUS_RUNNING:
+            given_up = CompleteStageRequest(
+                stage=stage.id, outcome=Outcome.OUTCOME_FAILED, output="another pipeline took over", lease=self._lease
+            )
+            stage = patiently(stages.CompleteStage, given_up, self._deadline)
+        if stage.status in UNSUCCESSFUL:
+            again = RetryStageRequest(stage=stage.id, lease=self._lease)
+            stage = patiently(stages.RetryStage, again, self._deadline)
+        return stage
 
     def _run_command(self, job: Job, step: Step, limit: int) -> int:
         """Run a stage's command for so many seconds at most, 0 for no limit; answers its exit status."""

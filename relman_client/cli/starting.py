@@ -42,8 +42,8 @@ class Starter:
         self._patience = patience
         self._told = ""
 
-    def start(self, lease_ttl: Duration) -> pb.StartDeploymentResponse:
-        """Wait, then start it with a lease.
+    def start(self, lease_ttl: Duration, *, takeover: bool = False) -> pb.StartDeploymentResponse:
+        """Wait, then start it with a lease; with takeover also when it is in progress already.
 
         Raises:
             typer.Exit: It has ended, is not ready in time, or waits for people. What it is was said.
@@ -52,7 +52,7 @@ class Starter:
         deadline = None if self._timeout is None else time.monotonic() + self._timeout
         while True:
             self._wait(deadline)
-            request = pb.StartDeploymentRequest(deployment=self._deployment, lease_ttl=lease_ttl)
+            request = pb.StartDeploymentRequest(deployment=self._deployment, lease_ttl=lease_ttl, takeover=takeover)
             try:
                 return patiently(self._client.deployments.StartDeployment, request, time.monotonic() + self._patience)
             except RelmanError as error:

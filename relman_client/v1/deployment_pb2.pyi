@@ -224,7 +224,7 @@ class _DeploymentEventTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_D
     DEPLOYMENT_EVENT_TYPE_APPROVAL: _DeploymentEventType.ValueType  # 19
     """An approval was requested, given, refused, withdrawn, voided or expired."""
     DEPLOYMENT_EVENT_TYPE_ROLLBACK: _DeploymentEventType.ValueType  # 20
-    """A rollback of it was asked for or moved on."""
+    """A rollback of it was asked for, failed or was called off. One that succeeded makes it ROLLED_BACK."""
     DEPLOYMENT_EVENT_TYPE_LEASE: _DeploymentEventType.ValueType  # 21
     """The lease was taken over."""
 
@@ -272,7 +272,7 @@ DEPLOYMENT_EVENT_TYPE_STAGE_RETRIED: DeploymentEventType.ValueType  # 18
 DEPLOYMENT_EVENT_TYPE_APPROVAL: DeploymentEventType.ValueType  # 19
 """An approval was requested, given, refused, withdrawn, voided or expired."""
 DEPLOYMENT_EVENT_TYPE_ROLLBACK: DeploymentEventType.ValueType  # 20
-"""A rollback of it was asked for or moved on."""
+"""A rollback of it was asked for, failed or was called off. One that succeeded makes it ROLLED_BACK."""
 DEPLOYMENT_EVENT_TYPE_LEASE: DeploymentEventType.ValueType  # 21
 """The lease was taken over."""
 Global___DeploymentEventType: _TypeAlias = DeploymentEventType  # noqa: Y015
@@ -1521,7 +1521,9 @@ class WatchDeploymentsRequest(_message.Message):
     release: _builtins.str
     """Only those of this release, `service@version` or id."""
     cursor: _builtins.str
-    """Resume after this cursor; unset: only what comes from now on."""
+    """Resume after this cursor; unset: only what comes from now on. OUT_OF_RANGE when it is ahead of what
+    has happened, or of another database.
+    """
     @_builtins.property
     def types(self) -> _containers.RepeatedScalarFieldContainer[Global___DeploymentEventType.ValueType]:
         """Only these types of events."""

@@ -256,7 +256,9 @@ class DeploymentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchDeployments(self, request, context):
-        """Sends the events of all deployments as they happen, in the order of commits.
+        """Sends the events of all deployments as they happen, in the order of commits, for as long as the
+        caller stays. First comes a HEARTBEAT, so that there is a cursor to resume from before the first
+        event, and one at least every 15 seconds when nothing else comes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -75,7 +75,10 @@ class DeploymentServiceStub:
     WatchDeployment: _grpc.UnaryStreamMultiCallable[_deployment_pb2.WatchDeploymentRequest, _deployment_pb2.DeploymentEvent]
     """Sends the state now, then every event after it; ends after the final one."""
     WatchDeployments: _grpc.UnaryStreamMultiCallable[_deployment_pb2.WatchDeploymentsRequest, _deployment_pb2.DeploymentEvent]
-    """Sends the events of all deployments as they happen, in the order of commits."""
+    """Sends the events of all deployments as they happen, in the order of commits, for as long as the
+    caller stays. First comes a HEARTBEAT, so that there is a cursor to resume from before the first
+    event, and one at least every 15 seconds when nothing else comes.
+    """
 
 @_typing.type_check_only
 class DeploymentServiceAsyncStub(DeploymentServiceStub):
@@ -121,7 +124,10 @@ class DeploymentServiceAsyncStub(DeploymentServiceStub):
     WatchDeployment: _aio.UnaryStreamMultiCallable[_deployment_pb2.WatchDeploymentRequest, _deployment_pb2.DeploymentEvent]  # type: ignore[assignment]
     """Sends the state now, then every event after it; ends after the final one."""
     WatchDeployments: _aio.UnaryStreamMultiCallable[_deployment_pb2.WatchDeploymentsRequest, _deployment_pb2.DeploymentEvent]  # type: ignore[assignment]
-    """Sends the events of all deployments as they happen, in the order of commits."""
+    """Sends the events of all deployments as they happen, in the order of commits, for as long as the
+    caller stays. First comes a HEARTBEAT, so that there is a cursor to resume from before the first
+    event, and one at least every 15 seconds when nothing else comes.
+    """
 
 class DeploymentServiceServicer(metaclass=_abc_1.ABCMeta):
     """Deployments: the way of a release into an environment."""
@@ -272,6 +278,9 @@ class DeploymentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _deployment_pb2.WatchDeploymentsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.AsyncIterator[_deployment_pb2.DeploymentEvent], _abc.Awaitable[None]]:
-        """Sends the events of all deployments as they happen, in the order of commits."""
+        """Sends the events of all deployments as they happen, in the order of commits, for as long as the
+        caller stays. First comes a HEARTBEAT, so that there is a cursor to resume from before the first
+        event, and one at least every 15 seconds when nothing else comes.
+        """
 
 def add_DeploymentServiceServicer_to_server(servicer: DeploymentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -92,6 +92,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ABORTED: someone else's newer deployment is running there."""
     ERROR_REASON_STREAM_STALLED: _ErrorReason.ValueType  # 34
     """UNAVAILABLE: the follower made no progress; resume with the cursor."""
+    ERROR_REASON_TOO_MANY_STREAMS: _ErrorReason.ValueType  # 35
+    """RESOURCE_EXHAUSTED: the caller, or the server, has as many streams open as it may; RetryInfo says
+    when to try again.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call was refused: the `reason` of the google.rpc.ErrorInfo (domain "relman") in the status of
@@ -168,4 +172,8 @@ ERROR_REASON_DEPLOYMENT_CHANGED: ErrorReason.ValueType  # 33
 """ABORTED: someone else's newer deployment is running there."""
 ERROR_REASON_STREAM_STALLED: ErrorReason.ValueType  # 34
 """UNAVAILABLE: the follower made no progress; resume with the cursor."""
+ERROR_REASON_TOO_MANY_STREAMS: ErrorReason.ValueType  # 35
+"""RESOURCE_EXHAUSTED: the caller, or the server, has as many streams open as it may; RetryInfo says
+when to try again.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -60,9 +60,13 @@ class _LogDownloadFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Log
     LOG_DOWNLOAD_FORMAT_UNSPECIFIED: _LogDownloadFormat.ValueType  # 0
     """The same as TEXT."""
     LOG_DOWNLOAD_FORMAT_TEXT: _LogDownloadFormat.ValueType  # 1
-    """Time, stage and text, a line each."""
+    """Time (RFC 3339, UTC), name of the stage ("-" for none) and text, with spaces between, a line each.
+    The text is as it was written: terminal escapes in it are the reader's to neutralise.
+    """
     LOG_DOWNLOAD_FORMAT_JSON_LINES: _LogDownloadFormat.ValueType  # 2
-    """A JSON object a line."""
+    """A JSON object a line: time (RFC 3339, UTC), stage (its name), stage_id, stream_name, sequence,
+    source and severity (as in LogEntry, without prefix), text; text_repaired when that is true.
+    """
 
 class LogDownloadFormat(_LogDownloadFormat, metaclass=_LogDownloadFormatEnumTypeWrapper):
     """How DownloadLogs writes lines."""
@@ -70,9 +74,13 @@ class LogDownloadFormat(_LogDownloadFormat, metaclass=_LogDownloadFormatEnumType
 LOG_DOWNLOAD_FORMAT_UNSPECIFIED: LogDownloadFormat.ValueType  # 0
 """The same as TEXT."""
 LOG_DOWNLOAD_FORMAT_TEXT: LogDownloadFormat.ValueType  # 1
-"""Time, stage and text, a line each."""
+"""Time (RFC 3339, UTC), name of the stage ("-" for none) and text, with spaces between, a line each.
+The text is as it was written: terminal escapes in it are the reader's to neutralise.
+"""
 LOG_DOWNLOAD_FORMAT_JSON_LINES: LogDownloadFormat.ValueType  # 2
-"""A JSON object a line."""
+"""A JSON object a line: time (RFC 3339, UTC), stage (its name), stage_id, stream_name, sequence,
+source and severity (as in LogEntry, without prefix), text; text_repaired when that is true.
+"""
 Global___LogDownloadFormat: _TypeAlias = LogDownloadFormat  # noqa: Y015
 
 @_typing.final
@@ -224,7 +232,9 @@ class AppendLogsRequest(_message.Message):
     stage: _builtins.str
     """Stage the lines belong to: name, `deployment-id/stage-name` or id; unset for none."""
     stream_name: _builtins.str
-    """Name of the stream; unset means the stage's name, or "main" without a stage."""
+    """Name of the stream; unset means the stage's name, or "@main" without a stage. "@relman" is the
+    server's own.
+    """
     first_sequence: _builtins.int
     """Sequence of the first entry, at least 1."""
     finish: _builtins.bool
@@ -310,7 +320,9 @@ class WriteLogsRequest(_message.Message):
         stage: _builtins.str
         """Stage the lines belong to: name, `deployment-id/stage-name` or id; unset for none."""
         stream_name: _builtins.str
-        """Name of the stream; unset means the stage's name, or "main" without a stage."""
+        """Name of the stream; unset means the stage's name, or "@main" without a stage. "@relman" is the
+        server's own.
+        """
         @_builtins.property
         def lease(self) -> _lease_pb2.Lease:
             """The lease, when one is held."""

@@ -107,7 +107,8 @@ class DeploymentLogServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DownloadLogs(self, request, context):
-        """Sends the whole log as text or JSON lines.
+        """Sends the whole log as text or JSON lines, as far as it is written by now. What retention removed is
+        left out.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

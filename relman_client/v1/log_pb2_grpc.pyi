@@ -44,7 +44,9 @@ class DeploymentLogServiceStub:
     TailLogs: _grpc.UnaryStreamMultiCallable[_log_pb2.TailLogsRequest, _log_pb2.TailLogsResponse]
     """Sends lines as they come."""
     DownloadLogs: _grpc.UnaryStreamMultiCallable[_log_pb2.DownloadLogsRequest, _log_pb2.DownloadLogsResponse]
-    """Sends the whole log as text or JSON lines."""
+    """Sends the whole log as text or JSON lines, as far as it is written by now. What retention removed is
+    left out.
+    """
 
 @_typing.type_check_only
 class DeploymentLogServiceAsyncStub(DeploymentLogServiceStub):
@@ -62,7 +64,9 @@ class DeploymentLogServiceAsyncStub(DeploymentLogServiceStub):
     TailLogs: _aio.UnaryStreamMultiCallable[_log_pb2.TailLogsRequest, _log_pb2.TailLogsResponse]  # type: ignore[assignment]
     """Sends lines as they come."""
     DownloadLogs: _aio.UnaryStreamMultiCallable[_log_pb2.DownloadLogsRequest, _log_pb2.DownloadLogsResponse]  # type: ignore[assignment]
-    """Sends the whole log as text or JSON lines."""
+    """Sends the whole log as text or JSON lines, as far as it is written by now. What retention removed is
+    left out.
+    """
 
 class DeploymentLogServiceServicer(metaclass=_abc_1.ABCMeta):
     """Logs: what pipelines print, while they print it."""
@@ -113,6 +117,8 @@ class DeploymentLogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _log_pb2.DownloadLogsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.AsyncIterator[_log_pb2.DownloadLogsResponse], _abc.Awaitable[None]]:
-        """Sends the whole log as text or JSON lines."""
+        """Sends the whole log as text or JSON lines, as far as it is written by now. What retention removed is
+        left out.
+        """
 
 def add_DeploymentLogServiceServicer_to_server(servicer: DeploymentLogServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

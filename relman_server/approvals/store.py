@@ -14,6 +14,7 @@ from sqlalchemy import (
     and_,
     case,
     cast,
+    exists,
     func,
     literal,
     null,
@@ -22,6 +23,7 @@ from sqlalchemy import (
     union_all,
     update,
 )
+from sqlalchemy.orm import InstrumentedAttribute
 
 from relman_server.approvals.inputs import ListApprovals
 from relman_server.approvals.model import Approval, ApprovalStatus, Place
@@ -189,6 +191,13 @@ def people(
         of_these = Approval.deployment_id.in_(deployments)
         parts.append(concerned.where(of_these, or_(is_waiting(tx.now), is_approved())))
     return tx.rows(union_all(*parts)) if parts else []
+
+
+def is_asked_for(deployment_id: InstrumentedAttribute[UUID]) -> ColumnElement[bool]:
+    """Return the condition that approvals of a deployment are asked for, and not all are given."""
+    return exists().where(
+        Approval.deployment_id == deployment_id, Approval.place.is_not(None), Approval.status != ApprovalStatus.APPROVED
+    )
 
 
 def first_due() -> Select[Any]:

@@ -27,6 +27,8 @@ from relman_server.kernel.db.transaction import Reading, Record, Transaction
 from relman_server.kernel.errors import wrong_state
 from relman_server.kernel.paging import Listed
 from relman_server.releases.model import ReleaseStatus
+from relman_server.teams.logic import TeamChanged
+from relman_server.users.logic import RightsChanged
 
 BATCH = 100
 
@@ -116,6 +118,11 @@ def environment_changed(tx: Transaction, changed: EnvironmentChanged) -> None:
     if waiting:
         facts = facts_of(tx, [deployment.id for deployment in waiting])
         requests.settle(tx, [facts[deployment.id].approvals.subject for deployment in waiting])
+
+
+def people_changed(tx: Transaction, _: TeamChanged | RightsChanged) -> None:
+    """Look again at what waits for approvals: perhaps there are others who can give them, or nobody is any more."""
+    queue.look_again(tx, store.waiting_deployments(tx, approvals.is_asked_for(Deployment.id)))
 
 
 def expire_due(tx: Transaction, limit: int = BATCH) -> int:

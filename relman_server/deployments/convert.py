@@ -29,6 +29,7 @@ from relman_server.deployments.inputs import (
     Start,
     Verdict,
     Watch,
+    WatchAll,
 )
 from relman_server.deployments.model import Lease
 from relman_server.kernel.db.transaction import Record
@@ -50,6 +51,7 @@ approval = reader(pb.ApproveDeploymentRequest, Verdict)
 rejection = reader(pb.RejectDeploymentRequest, Verdict)
 list_events = reader(pb.ListDeploymentEventsRequest, ListEvents)
 watch = reader(pb.WatchDeploymentRequest, Watch)
+watch_all = reader(pb.WatchDeploymentsRequest, WatchAll)
 
 new_stage = reader(stage_pb2.CreateStageRequest, NewStage)
 stage_change = change_reader(stage_pb2.UpdateStageRequest, StageChange)
@@ -149,3 +151,15 @@ def heartbeat(deployment_id: str, revision: int) -> pb.DeploymentEvent:
         type=pb.DEPLOYMENT_EVENT_TYPE_HEARTBEAT,
         cursor=str(revision),
     )
+
+
+def feed_event(row: Record, cursor: str) -> pb.DeploymentEvent:
+    """Write an event as those get it who watch all deployments."""
+    message = event(row)
+    message.cursor = cursor
+    return message
+
+
+def feed_heartbeat(cursor: str) -> pb.DeploymentEvent:
+    """Write that nothing happened to any deployment."""
+    return pb.DeploymentEvent(type=pb.DEPLOYMENT_EVENT_TYPE_HEARTBEAT, cursor=cursor)

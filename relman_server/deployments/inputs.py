@@ -6,7 +6,14 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from relman_server.deployments.model import BlockerKind, DeploymentKind, DeploymentStatus, Outcome, StageStatus
+from relman_server.deployments.model import (
+    BlockerKind,
+    DeploymentKind,
+    DeploymentStatus,
+    EventType,
+    Outcome,
+    StageStatus,
+)
 from relman_server.kernel.inputs import (
     Between,
     Change,
@@ -231,6 +238,16 @@ class Watch(Input):
     deployment: Reference
     after_revision: Annotated[int, Field(ge=0)] | None = None
     keep_open: bool = False
+
+
+class WatchAll(Input):
+    """Which events of all deployments to watch, and from where."""
+
+    service: OptionalReference = None
+    environment: OptionalReference = None
+    release: OptionalReference = None
+    types: list[EventType] = []
+    cursor: Annotated[str, StringConstraints(max_length=1024)] = ""
 
 
 class NewStage(Input):

@@ -1,5 +1,6 @@
 """Queries of leases."""
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -17,9 +18,14 @@ def lock_lease(tx: Transaction, deployment_id: UUID) -> Lease | None:
     return next(iter(tx.entities(_lease(deployment_id).with_for_update())), None)
 
 
-def share_lease(tx: Transaction, deployment_id: UUID) -> Lease | None:
-    """Return the lease of a deployment, which nobody takes over before the end of the transaction."""
-    return next(iter(tx.entities(_lease(deployment_id).with_for_update(read=True))), None)
+def share_leases(tx: Transaction, deployment_ids: Sequence[UUID]) -> Sequence[Lease]:
+    """Return the leases of deployments, which nobody takes over before the end of the transaction."""
+    return tx.entities(
+        select(Lease)
+        .where(Lease.deployment_id.in_(deployment_ids))
+        .order_by(Lease.deployment_id)
+        .with_for_update(read=True)
+    )
 
 
 def _lease(deployment_id: UUID) -> Select[Any]:

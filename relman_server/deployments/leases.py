@@ -5,6 +5,7 @@ one was taken over, and is refused before doing harm (Kleppmann, "How to do dist
 no lease are not fenced: people, and pipelines that hold none, work too.
 """
 
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from uuid import UUID
 
@@ -70,9 +71,17 @@ def require(tx: Transaction, deployment_id: UUID, held: LeaseHeld | None) -> Non
 
     It stays so until the end of the transaction.
     """
-    if held is None:
-        return
-    lease = lease_store.share_lease(tx, deployment_id)
+    if held is not None:
+        require_newest(newest(tx, [deployment_id]).get(deployment_id), held)
+
+
+def newest(tx: Transaction, deployment_ids: Sequence[UUID]) -> Mapping[UUID, Lease]:
+    """Return the leases of deployments, by deployment; nobody takes these over before the end of the transaction."""
+    return {lease.deployment_id: lease for lease in lease_store.share_leases(tx, deployment_ids)}
+
+
+def require_newest(lease: Lease | None, held: LeaseHeld) -> None:
+    """Raise Aborted WRITER_FENCED unless the lease that a call names is its deployment's newest."""
     if lease is None or (lease.id, lease.fencing_token) != (held.id, held.fencing_token):
         raise _fenced(lease, held)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from relman_server.approvals import requests
 from relman_server.catalog import logic as catalog
-from relman_server.deployments import gates, queue, store
+from relman_server.deployments import feed_store, gates, queue, store
 from relman_server.deployments.facts import facts_if_created, facts_of
 from relman_server.deployments.history import DeploymentChanged, Happening, record_all
 from relman_server.deployments.inputs import DeploymentChange, Question
@@ -77,6 +77,7 @@ def delete_deployment(tx: Transaction, reference: str, etag: str) -> None:
     if deployment.status not in ENDED:
         raise wrong(deployment, f"Only a deployment that has ended may be deleted; this one is {deployment.status}.")
     used = wrong_state(str(deployment.id), deployment.status, "A rollback speaks of it, and would lose its meaning.")
+    feed_store.keep_order(tx, deployment.id)
     tx.delete(deployment, conflict=used)
     tx.audit("deployment.delete", deployment)
     tx.emit(DeploymentChanged(deployment.id))  # who still watches it should know

@@ -5,7 +5,18 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BindParameter, ColumnElement, ForeignKey, Index, UniqueConstraint, bindparam, literal, text
+from sqlalchemy import (
+    BigInteger,
+    BindParameter,
+    ColumnElement,
+    ForeignKey,
+    Index,
+    UniqueConstraint,
+    bindparam,
+    literal,
+    text,
+)
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Mapped, mapped_column
 
 from relman_server.kernel.db.model import UNAUDITED, Base, Resource
@@ -99,6 +110,8 @@ class EventType(StrEnum):
     STAGE_ENDED = "STAGE_ENDED"
     STAGE_RETRIED = "STAGE_RETRIED"
     APPROVAL = "APPROVAL"
+    ROLLBACK = "ROLLBACK"
+    LEASE = "LEASE"
 
 
 class Deployment(Resource):
@@ -282,6 +295,28 @@ class Lease(Base):
     expires_at: Mapped[datetime | None]
 
 
+class TransactionNumber(ColumnElement[int]):
+    """A number of the present transaction, by which the feed of events is ordered.
+
+    PostgreSQL has its own. SQLite runs one transaction after the other, so there any number will do that is higher than
+    all before, also than those of events that were deleted.
+    """
+
+    inherit_cache = True
+    type = BigInteger()
+
+
+@compiles(TransactionNumber, "postgresql")
+def _of_postgresql(*_: object, **__: object) -> str:
+    return "pg_current_xact_id()::text::bigint"
+
+
+@compiles(TransactionNumber, "sqlite")
+def _of_sqlite(*_: object, **__: object) -> str:
+    newest = "coalesce((SELECT max(committed_in) FROM deployment_event), 0)"
+    return f"(SELECT max({newest}, last_transaction) + 1 FROM event_feed)"  # noqa: S608 - of literals
+
+
 class DeploymentEvent(Base):
     """One entry of a deployment's history: what happened, and how the deployment was right after.
 
@@ -289,11 +324,15 @@ class DeploymentEvent(Base):
         revision: Position in the deployment's history, without gaps: taken under the deployment's row lock.
         deployment: Columns of the deployment as `store.get_deployment` returns them, times as ISO text.
         stage: Likewise of the stage concerned, without its earlier attempts.
+        committed_in: TransactionNumber of the one that wrote it.
     """
 
     __tablename__ = "deployment_event"
     # The history is what an audit of it would say again.
-    __table_args__ = ({"info": UNAUDITED},)
+    __table_args__ = (
+        Index("ix_deployment_event_feed", "committed_in", "deployment_id", "revision", unique=True),
+        {"info": UNAUDITED},
+    )
 
     deployment_id: Mapped[UUID] = mapped_column(ForeignKey("deployment.id", ondelete="CASCADE"), primary_key=True)
     revision: Mapped[int] = mapped_column(primary_key=True)
@@ -303,3 +342,19 @@ class DeploymentEvent(Base):
     actor_id: Mapped[UUID | None]
     time: Mapped[datetime]
     message: Mapped[str]
+    committed_in: Mapped[int] = mapped_column(BigInteger, default=TransactionNumber())
+
+
+class EventFeed(Base):
+    """The events of all deployments, as one feed: a single row.
+
+    Attributes:
+        id: Of the database, so that cursors of others are known as such.
+        last_transaction: On SQLite, the highest TransactionNumber of events that were deleted.
+    """
+
+    __tablename__ = "event_feed"
+    __table_args__ = ({"info": UNAUDITED},)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    last_transaction: Mapped[int] = mapped_column(BigInteger)

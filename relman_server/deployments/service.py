@@ -1,8 +1,8 @@
 """DeploymentService and StageService: the way of a release into an environment."""
 
 from collections.abc import Awaitable, Sequence
-from contextlib import aclosing
 from typing import Protocol
+from uuid import UUID
 
 from google.protobuf.empty_pb2 import Empty
 
@@ -20,14 +20,14 @@ from relman_server.deployments import (
     starting,
     store,
 )
-from relman_server.deployments.inputs import View
-from relman_server.deployments.watch import watch
+from relman_server.deployments.feed import Chosen, FeedHub, watch_all
+from relman_server.deployments.inputs import View, WatchAll
+from relman_server.deployments.watch import WatchHub, watch
 from relman_server.kernel.db import Database, Reading
 from relman_server.kernel.db.transaction import Record
 from relman_server.kernel.identity import current_call
 from relman_server.kernel.rpc.chain import Context
 from relman_server.kernel.rpc.writing import empty
-from relman_server.kernel.streams.bus import Bus
 from relman_server.kernel.streams.delivery import Delivery
 
 
@@ -41,9 +41,10 @@ class Undoer(Protocol):
 class DeploymentService(deployment_pb2_grpc.DeploymentServiceServicer):
     """Deployments: the way of a release into an environment."""
 
-    def __init__(self, db: Database, bus: Bus, undoer: Undoer) -> None:
+    def __init__(self, db: Database, watches: WatchHub, feed: FeedHub, undoer: Undoer) -> None:
         self._db = db
-        self._bus = bus
+        self._watches = watches
+        self._feed = feed
         self._undoer = undoer
 
     async def CreateDeployment(self, request: pb.CreateDeploymentRequest, context: Context) -> pb.Deployment:
@@ -132,20 +133,24 @@ class DeploymentService(deployment_pb2_grpc.DeploymentServiceServicer):
         return await self._db.read(store.list_events, convert.list_events(request), into=convert.events)
 
     async def WatchDeployment(self, request: pb.WatchDeploymentRequest, context: Context) -> None:
-        wanted = convert.watch(request)
-        lifetime = current_call.get().lifetime
-        assert lifetime is not None
-        delivery = Delivery(context.write, lifetime)
-        with delivery.resumable():
-            async with aclosing(watch(self._db, self._bus, delivery, wanted)) as changes:
-                async for seen, now, event in changes:
-                    if now is not None:
-                        message = convert.snapshot(now, seen)
-                    elif event is not None:
-                        message = convert.event(event)
-                    else:
-                        message = convert.heartbeat(wanted.deployment, seen)
-                    await delivery.send(message, message.cursor)
+        await watch(self._watches, _delivery(context), convert.watch(request))
+
+    async def WatchDeployments(self, request: pb.WatchDeploymentsRequest, context: Context) -> None:
+        wanted = convert.watch_all(request)
+        delivery = _delivery(context)
+        ids = await delivery.wait(self._db.read(_ids_of, wanted))
+        chosen = Chosen(frozenset(map(str, ids)), frozenset(wanted.types))
+        await watch_all(self._feed, delivery, wanted, chosen)
+
+
+def _delivery(context: Context) -> Delivery:
+    lifetime = current_call.get().lifetime
+    assert lifetime is not None  # every stream has one
+    return Delivery(context.write, lifetime)
+
+
+def _ids_of(tx: Reading, wanted: WatchAll) -> frozenset[UUID]:
+    return store.filter_ids(tx, service=wanted.service, environment=wanted.environment, release=wanted.release)
 
 
 def _with_stages(tx: Reading, reference: str) -> tuple[Record, Sequence[Record]]:

@@ -110,7 +110,7 @@ def _overridden(passed: Sequence[gates.Blocker], override: Override | None) -> d
 def _take_over(tx: Transaction, deployment: Deployment, ttl: timedelta) -> tuple[Record, Lease | None]:
     lease = leases.take_over(tx, deployment.id, ttl)
     message = f"{tx.caller.username} took the pipeline over (fencing token {lease.fencing_token})."
-    taken = record(tx, deployment, EventType.UPDATED, message)
+    taken = record(tx, deployment, EventType.LEASE, message)
     tx.audit("deployment.start", deployment, takeover=True, fencing_token=lease.fencing_token)
     return taken, lease
 

@@ -94,12 +94,9 @@ def deployments_by_id(tx: Reading, wanted: Collection[UUID]) -> dict[UUID, Recor
     return {row.id: row for row in tx.rows(_deployments().where(Deployment.id.in_(wanted)))}
 
 
-def head(tx: Reading, wanted: UUID) -> Record:
-    """Return revision and status of a deployment; raises NotFound."""
-    found = tx.row(select(Deployment.revision, Deployment.status).where(Deployment.id == wanted))
-    if found is None:
-        raise NotFound("deployment", str(wanted))
-    return found
+def heads(tx: Reading, wanted: Collection[UUID]) -> Sequence[Record]:
+    """Return id, revision and status of the deployments that exist, in one statement."""
+    return tx.rows(select(Deployment.id, Deployment.revision, Deployment.status).where(Deployment.id.in_(wanted)))
 
 
 def lock_deployment(tx: Transaction, wanted: UUID, *, with_queue: bool = False) -> Record:
@@ -204,22 +201,29 @@ def list_deployments(tx: Reading, wanted: ListDeployments) -> Listed:
 
 def _require_filters(tx: Reading, wanted: ListDeployments) -> None:
     """Raise NotFound for what a filter names and is not there: an empty page would hide the misspelling."""
+    filter_ids(tx, service=wanted.service, environment=wanted.environment, release=wanted.release)
+
+
+def filter_ids(
+    tx: Reading, *, service: str | None = None, environment: str | None = None, release: str | None = None
+) -> frozenset[UUID]:
+    """Return the ids of what filters name, in one statement; raises NotFound for what is not there."""
     sought: dict[str, tuple[str, Select[Any]]] = {}
-    if wanted.release:
-        release = select(Release.id).join(Service, Service.id == Release.service_id)
-        sought["release"] = (wanted.release, release.where(releases.named(wanted.release)))
-    if wanted.service:
-        sought["service"] = (wanted.service, select(Service.id).where(catalog.named(wanted.service)))
-    if wanted.environment:
-        environment = select(Environment.id).where(environments.named(wanted.environment))
-        sought["environment"] = (wanted.environment, environment)
+    if release:
+        of_service = select(Release.id).join(Service, Service.id == Release.service_id)
+        sought["release"] = (release, of_service.where(releases.named(release)))
+    if service:
+        sought["service"] = (service, select(Service.id).where(catalog.named(service)))
+    if environment:
+        sought["environment"] = (environment, select(Environment.id).where(environments.named(environment)))
     if not sought:
-        return
+        return frozenset()
     found = tx.row(select(*(statement.scalar_subquery().label(kind) for kind, (_, statement) in sought.items())))
     assert found is not None
     for kind, (reference, _) in sought.items():
         if getattr(found, kind) is None:
             raise NotFound(kind, reference)
+    return frozenset(found)
 
 
 def same_queue(deployment: Deployment) -> tuple[ColumnElement[bool], ColumnElement[bool]]:

@@ -44,6 +44,7 @@ class Duty:
     due: Select[datetime | None]
     carry_out: Callable[[Transaction], bool]
     patience: timedelta = timedelta()
+    after: timedelta = timedelta()
 
 
 class Reconciler:
@@ -81,7 +82,7 @@ class Reconciler:
         self._last = now
         for duty in self._duties:
             when: datetime | None = getattr(due, duty.name)
-            if when is not None and when <= now and now - self._steady_since >= duty.patience:
+            if when is not None and when + duty.after <= now and now - self._steady_since >= duty.patience:
                 await self._carry_out(duty)
 
     def _due(self, tx: Reading) -> Record:

@@ -13,8 +13,9 @@ from relman_server.kernel.db.transaction import Reading, Record
 from relman_server.logs.inputs import MAX_ENTRIES, Wanted
 from relman_server.logs.model import LogChunk
 
-BATCH_CHUNKS = 64
-BATCH_BYTES = 1024 * 1024
+BATCH_CHUNKS = 256
+BATCH_BYTES = 256 * 1024
+"""What a reader may have in memory, besides the chunk that goes beyond it."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from relman_client.v1 import common_pb2, deployment_pb2
 from relman_client.v1 import log_pb2 as pb
 from relman_server.kernel.errors import InvalidInput, Violation
-from relman_server.kernel.rpc.descriptors import numbers
+from relman_server.kernel.rpc.descriptors import numbers, short_names
 from relman_server.kernel.rpc.reading import EPOCH, reader
 from relman_server.kernel.rpc.writing import timestamp, writer
 from relman_server.logs.inputs import (
@@ -20,6 +20,7 @@ from relman_server.logs.inputs import (
     MAX_SEQUENCE,
     MAX_TEXT_BYTES,
     Chunk,
+    DownloadLogs,
     Filter,
     ListLogs,
     Opening,
@@ -38,6 +39,7 @@ NANOSECONDS = 1_000_000_000
 which_stream = reader(pb.GetLogStreamRequest, WhichStream)
 tail_logs = reader(pb.TailLogsRequest, TailLogs)
 list_logs = reader(pb.ListLogsRequest, ListLogs)
+download_logs = reader(pb.DownloadLogsRequest, DownloadLogs)
 
 stream = writer(pb.LogStream)
 append_response = writer(pb.AppendLogsResponse)
@@ -52,6 +54,7 @@ class NumberedLines:
         first_sequence: Of the first line.
         last_sequence: Of the last line; one less than the first when there is none.
         finish: Whether the stream ends with them.
+        byte_size: Of their text.
     """
 
     def __init__(
@@ -83,10 +86,45 @@ class NumberedLines:
         self._sizes: list[int] = []
         self._severities: list[int] = []
         self._times: list[int] = []
+        for sequence, entry in enumerate(entries, first_sequence):
+            entry.sequence = sequence
+        if not self._are_complete():
+            self._complete(timestamp(arrived), path)
+        self.byte_size = sum(self._sizes)
+
+    def _are_complete(self) -> bool:
+        """Look at all lines at once, as most writers send them: with everything, and nothing wrong."""
+        entries = self._entries
+        if not entries:
+            return True
+        texts = [entry.text for entry in entries]
+        sources = [entry.source for entry in entries]
+        self._severities = [entry.severity for entry in entries]
+        times = [entry.time for entry in entries]
+        seconds = [time.seconds for time in times]
+        nanos = [time.nanos for time in times]
+        together = "".join(texts)
+        if together.isascii():
+            self._sizes = list(map(len, texts))
+        else:
+            self._sizes = [len(text) if text.isascii() else len(text.encode()) for text in texts]
+        self._times = [second * NANOSECONDS + nano for second, nano in zip(seconds, nanos, strict=True)]
+        return (
+            "\0" not in together
+            and max(self._sizes) <= MAX_TEXT_BYTES
+            and SOURCES.issuperset(sources)
+            and SEVERITIES.issuperset(self._severities)
+            and min(seconds) > 0  # a time that is not said has none
+            and max(seconds) <= LATEST
+            and min(nanos) >= 0
+            and max(nanos) < NANOSECONDS
+        )
+
+    def _complete(self, arrival: Timestamp, path: str) -> None:
+        """Look at each line: complete what is not said, and find what is wrong."""
+        self._sizes, self._severities, self._times = [], [], []
         wrong: list[Violation] = []
-        arrival = timestamp(arrived)
-        for index, entry in enumerate(entries):
-            entry.sequence = first_sequence + index
+        for index, entry in enumerate(self._entries):
             problem = self._text(entry) or self._enums(entry) or self._time(entry, index, arrival)
             if problem:
                 field, description = problem
@@ -140,6 +178,8 @@ class NumberedLines:
     def _cuts(self, begin: int) -> list[int]:
         """Return where new chunks begin, so that none is too large."""
         room = MAX_CHUNK_BYTES - 2048
+        if self.byte_size + len(self._sizes) * ENTRY_OVERHEAD <= room:
+            return []
         cuts: list[int] = []
         size = 0
         for index in range(begin, len(self._entries)):
@@ -274,10 +314,12 @@ def find(payload: bytes, wanted: Wanted, skip: int = 0) -> list[Found]:
 
 
 def narrow(payload: bytes, wanted: Wanted, skip: int = 0) -> bytes:
-    """Return the answer that holds what is wanted of a chunk; empty when that is nothing."""
-    if not skip and not wanted.narrows:
+    """Return the answer that holds what is wanted of a chunk, or of joined ones; empty when that is nothing."""
+    if not skip and not wanted.narrows and wanted.stage_id is None:
         return payload
     chunk = pb.TailLogsResponse.FromString(payload).entries
+    if wanted.stage_id is not None and chunk.entries[0].stage_id != str(wanted.stage_id):
+        return b""  # the lines of a stream belong to one stage
     entries = [found.entry for found in _find(chunk.entries, wanted, skip)]
     if not entries:
         return b""
@@ -298,6 +340,29 @@ def _find(entries: Sequence[pb.LogEntry], wanted: Wanted, skip: int) -> list[Fou
     ]
 
 
+def join(payloads: Sequence[bytes]) -> tuple[bytes, int]:
+    """Return one answer for the first of these chunks, and how many it holds: those of the same stream.
+
+    Messages of which the bytes are put one after the other are merged: lines are added, the last stream name counts.
+    """
+    stream_name = _stream_name(payloads[0])
+    count = 1
+    while count < len(payloads) and payloads[count].endswith(stream_name):
+        count += 1
+    return (b"".join(payloads[:count]) if count > 1 else payloads[0]), count
+
+
+def _stream_name(payload: bytes) -> bytes:
+    """Return the end of a chunk, by which its stream is known: the name is the last field of LogEntries.
+
+    No name holds the byte that its tag is, for that is no printable character; its length may be that byte.
+    """
+    return payload[payload.rindex(_STREAM_NAME_TAG) :]
+
+
+_STREAM_NAME_TAG = b"\x12"
+
+
 def with_cursor(answer: bytes, cursor: str) -> bytes:
     """Append the cursor to an answer that is serialized already: fields of a message can be concatenated."""
     return answer + pb.TailLogsResponse(cursor=cursor).SerializeToString()
@@ -308,6 +373,13 @@ def progress(fraction: float, cursor: str) -> pb.TailLogsResponse:
     return pb.TailLogsResponse(progress=pb.TailLogsResponse.Progress(fraction=fraction), cursor=cursor)
 
 
+def gap(first: int, until: int, cursor: str) -> pb.TailLogsResponse:
+    """Write that lines are gone."""
+    lost = pb.TailLogsResponse.Gap(to=until, reason="Removed by retention: the deployment ended long ago.")
+    setattr(lost, "from", first)  # a word of Python's
+    return pb.TailLogsResponse(gap=lost, cursor=cursor)
+
+
 def end(status: str, cursor: str) -> pb.TailLogsResponse:
     """Write that nothing more will come."""
     number = numbers(_STATUS)[status]
@@ -315,3 +387,24 @@ def end(status: str, cursor: str) -> pb.TailLogsResponse:
 
 
 _STATUS = deployment_pb2.DESCRIPTOR.enum_types_by_name["DeploymentStatus"]
+_SOURCE_NAMES, _SEVERITY_NAMES = short_names(_SOURCE), short_names(_SEVERITY)
+
+
+def entries(payload: bytes) -> pb.LogEntries:
+    """Read a chunk."""
+    return pb.TailLogsResponse.FromString(payload).entries
+
+
+def source_name(number: int) -> str:
+    """Return the name of a source, as the contract has it without its prefix."""
+    return _SOURCE_NAMES.get(number) or ""
+
+
+def severity_name(number: int) -> str:
+    """Return the name of a severity, as the contract has it without its prefix."""
+    return _SEVERITY_NAMES.get(number) or ""
+
+
+def download_part(data: bytes, cursor: str) -> pb.DownloadLogsResponse:
+    """Write a part of a download."""
+    return pb.DownloadLogsResponse(data=data, cursor=cursor)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Protocol
 from uuid import UUID
 
@@ -19,8 +20,10 @@ MAX_CHUNK_BYTES = 1024 * 1024
 MAX_PAGE = 10_000
 DEFAULT_PAGE = 500
 
+DEFAULT_STREAM = "@main"
+"""Of lines that belong to no stage, unless they name another. No stage can have this name, nor the next one."""
 SYSTEM_STREAM = "@relman"
-"""What the server itself has to say in a deployment's log. No stage can have this name, and so no stream for it."""
+"""What the server itself has to say in a deployment's log."""
 
 
 def _stream_name(text: str) -> str:
@@ -82,6 +85,22 @@ class TailLogs(Filter):
     follow: bool = False
 
 
+class DownloadFormat(StrEnum):
+    """How lines are written."""
+
+    TEXT = "TEXT"
+    JSON_LINES = "JSON_LINES"
+
+
+class DownloadLogs(Input):
+    """Which log to download, and how."""
+
+    deployment: Id
+    format: DownloadFormat = DownloadFormat.TEXT
+    cursor: Annotated[str, StringConstraints(max_length=1024)] = ""
+    stage: OptionalReference = None
+
+
 @dataclass(frozen=True)
 class Wanted:
     """Which lines of a log to read: a Filter whose stage is known. Sources and severities are the contract's numbers.
@@ -124,11 +143,13 @@ class Lines(Protocol):
         first_sequence: Of the first line.
         last_sequence: Of the last line; one less than the first when there is none.
         finish: Whether the stream ends with them.
+        byte_size: Of their text.
     """
 
     first_sequence: int
     last_sequence: int
     finish: bool
+    byte_size: int
 
     def chunks(self, stream_name: str, stage_id: UUID | None, after: int) -> Sequence[Chunk]:
         """Return the lines with sequences above `after`, as they are to be stored."""

@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import BigInteger, ForeignKey, Index, UniqueConstraint
+from sqlalchemy import BigInteger, ForeignKey, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from relman_server.kernel.db.model import UNAUDITED, Base
@@ -20,6 +20,7 @@ class LogHead(Base):
         position: Of the newest chunk; 0 before the first.
         entry_count: Lines of the whole log.
         byte_size: Bytes of text of the whole log, for the quota.
+        removed_position: Chunks up to this one were removed by retention.
     """
 
     __tablename__ = "log_head"
@@ -29,6 +30,21 @@ class LogHead(Base):
     position: Mapped[int] = mapped_column(BigInteger)
     entry_count: Mapped[int] = mapped_column(BigInteger)
     byte_size: Mapped[int] = mapped_column(BigInteger)
+    removed_position: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+
+
+class LogExpiry(Base):
+    """A log whose deployment has ended: retention removes it some time later, and this row with it.
+
+    Attributes:
+        ended_at: When the deployment ended.
+    """
+
+    __tablename__ = "log_expiry"
+    __table_args__ = (Index("ix_log_expiry_ended_at", "ended_at"), {"info": UNAUDITED})
+
+    deployment_id: Mapped[UUID] = mapped_column(ForeignKey("deployment.id", ondelete="CASCADE"), primary_key=True)
+    ended_at: Mapped[datetime]
 
 
 class LogStream(Base):

@@ -10,11 +10,15 @@ from relman_server.kernel.db import Database
 from relman_server.kernel.errors import InvalidInput, Violation
 from relman_server.kernel.identity import current_call
 from relman_server.kernel.rpc.chain import Context
-from relman_server.kernel.streams.bus import Bus
 from relman_server.kernel.streams.delivery import Delivery
-from relman_server.logs import convert, listing, logic, store
-from relman_server.logs.inputs import Lines
+from relman_server.logs import appending, convert, listing, logic, store
+from relman_server.logs.appending import Append
+from relman_server.logs.download import download
+from relman_server.logs.feed import LogHub
+from relman_server.logs.group import GroupCommit
+from relman_server.logs.inputs import Opening
 from relman_server.logs.tail import Tail
+from relman_server.logs.writing import Writing
 
 
 class LogService(log_pb2_grpc.DeploymentLogServiceServicer):
@@ -22,22 +26,30 @@ class LogService(log_pb2_grpc.DeploymentLogServiceServicer):
 
     Args:
         db: Where they are kept.
-        bus: What wakes their followers.
+        hub: Feeds their followers.
         clock: The time of lines that carry none.
+        group: Takes lines to the disk.
         quota: Bytes of text that the log of a deployment may hold.
     """
 
-    def __init__(self, db: Database, bus: Bus, clock: Clock, quota: int) -> None:
+    def __init__(self, db: Database, hub: LogHub, clock: Clock, group: GroupCommit, quota: int) -> None:
         self._db = db
-        self._bus = bus
+        self._group = group
+        self._hub = hub
         self._clock = clock
         self._quota = quota
 
     async def AppendLogs(self, request: pb.AppendLogsRequest, context: Context) -> pb.AppendLogsResponse:
         opening = convert.opening(request)
         lines = convert.appended_lines(request, self._clock.now())
+        call = current_call.get()
         try:
-            return await self._db.write(logic.append_logs, opening, lines, self._quota, into=convert.append_response)
+            if call.repeat is not None:  # the answer is kept beside its effect, in a transaction of its own
+                append = appending.append_logs
+                return await self._db.write(append, opening, lines, self._quota, into=convert.append_response)
+            self._group.require_room()
+            stream, _ = await self._open(opening)
+            return convert.append_response(await self._group.submit(Append(stream, lines, call.caller)))
         except logic.QuotaReached as error:
             await self._note_quota(opening.deployment, error)
             raise
@@ -45,26 +57,21 @@ class LogService(log_pb2_grpc.DeploymentLogServiceServicer):
     async def WriteLogs(self, request_iterator: AsyncIterator[pb.WriteLogsRequest], context: Context) -> None:
         delivery = _delivery(context)
         requests = aiter(request_iterator)
-        stream, progress = await delivery.wait(self._open(await delivery.wait(anext(requests, None))))
-        await delivery.send(convert.write_response(progress))
-        while (request := await delivery.wait(anext(requests, None))) is not None:
-            # One append is in flight at a time. Meanwhile nothing more is read, and the writer is held up by HTTP/2.
-            lines = convert.written_lines(request, self._clock.now())
-            await delivery.send(convert.write_response(await delivery.wait(self._append(stream, lines))))
-            if lines.finish:
-                return
-
-    async def _open(self, request: pb.WriteLogsRequest | None) -> tuple[logic.Stream, logic.Progress]:
-        if request is None or not request.HasField("open"):
+        first = await delivery.wait(anext(requests, None))
+        if first is None or not first.HasField("open"):
             raise InvalidInput(Violation("open", "must be the first message"))
-        return await self._db.write(logic.open_stream, convert.opening(request.open, "open."))
-
-    async def _append(self, stream: logic.Stream, lines: Lines) -> logic.Progress:
+        stream, progress = await delivery.wait(self._open(convert.opening(first.open, "open.")))
+        await delivery.send(convert.write_response(progress))
         try:
-            return await self._db.write(logic.append, stream, lines, self._quota)
+            writing = Writing(stream, current_call.get().caller, self._group, delivery)
+            await writing.run(requests, lambda request: convert.written_lines(request, self._clock.now()))
         except logic.QuotaReached as error:
             await self._note_quota(stream.deployment_id, error)
             raise
+
+    async def _open(self, opening: Opening) -> tuple[logic.Stream, logic.Progress]:
+        found = await self._db.read(logic.find_stream, opening)
+        return await self._db.write(logic.open_stream, opening) if found is None else found
 
     async def GetLogStream(self, request: pb.GetLogStreamRequest, context: Context) -> pb.LogStream:
         wanted = convert.which_stream(request)
@@ -74,12 +81,15 @@ class LogService(log_pb2_grpc.DeploymentLogServiceServicer):
         return await self._db.read(listing.list_logs, convert.list_logs(request), into=convert.page)
 
     async def TailLogs(self, request: pb.TailLogsRequest, context: Context) -> None:
-        tail = Tail(convert.tail_logs(request), self._db, self._bus, _delivery(context))
+        tail = Tail(convert.tail_logs(request), self._db, self._hub, _delivery(context))
         await tail.run()
+
+    async def DownloadLogs(self, request: pb.DownloadLogsRequest, context: Context) -> None:
+        await download(self._db, _delivery(context), convert.download_logs(request))
 
     async def _note_quota(self, deployment_id: UUID, error: logic.QuotaReached) -> None:
         line = convert.system_line(error.message, self._clock.now())
-        await self._db.write(logic.note_quota, deployment_id, line)
+        await self._db.write(appending.note_quota, deployment_id, line)
 
 
 def _delivery(context: Context) -> Delivery:

@@ -1,25 +1,22 @@
 """Queries of logs."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from functools import cache
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
     ColumnElement,
     Select,
-    Table,
     and_,
     bindparam,
     exists,
     false,
     func,
-    insert,
     or_,
     select,
     true,
-    update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
@@ -29,8 +26,8 @@ from relman_server.kernel.db.model import UtcDateTime
 from relman_server.kernel.db.transaction import Reading, Record, Transaction
 from relman_server.kernel.errors import InvalidInput, NotFound, Violation
 from relman_server.kernel.ids import new_id, parse_id
-from relman_server.logs.inputs import Chunk
-from relman_server.logs.model import LogChunk, LogHead, LogStream
+from relman_server.logs.inputs import DEFAULT_STREAM
+from relman_server.logs.model import LogHead, LogStream
 from relman_server.teams import store as teams
 
 ABANDONED_AFTER = timedelta(minutes=1)
@@ -62,19 +59,25 @@ def readable(tx: Reading, deployment_id: UUID, stage: str | None) -> Record:
     return _require_stage(tx.row(_readable(how), parameters), deployment_id, stage)
 
 
-def state(tx: Reading, deployment_id: UUID) -> Record:
-    """Return `status` of the deployment, `position` and `entry_count` of its log, and whether a stream `is_open`.
+def states(tx: Reading, deployment_ids: Collection[UUID]) -> Sequence[Record]:
+    """Return the logs of deployments that exist, in one statement.
 
-    A stream that nobody finished, nor wrote to for ABANDONED_AFTER once the deployment had ended, is open no more: its
-    writer is gone, and nobody should follow it for good.
-
-    Raises NotFound.
+    Columns: `id` and `status` of the deployment, `position` of the newest chunk, the position up to which chunks were
+    `removed`, `entry_count`, and whether a stream `is_open`. One that nobody finished, nor wrote to for ABANDONED_AFTER
+    once the deployment had ended, is open no more: its writer is gone, and nobody should follow it for good.
     """
-    row = tx.row(_state(), {"deployment": deployment_id, "silent_since": tx.now - ABANDONED_AFTER})
-    if row is None:
-        raise NotFound("deployment", str(deployment_id))
-    return row
+    return tx.rows(_states(), {"deployments": list(deployment_ids), "silent_since": tx.now - ABANDONED_AFTER})
 
+
+def removed(tx: Reading, deployment_id: UUID) -> int:
+    """Return the position up to which chunks of a log were removed; raises NotFound when the deployment was deleted."""
+    position: int | None = tx.scalar(_REMOVED, {"deployment": deployment_id})
+    if position is None:
+        raise NotFound("deployment", str(deployment_id))
+    return position
+
+
+_REMOVED = select(LogHead.removed_position).where(LogHead.deployment_id == bindparam("deployment"))
 
 # How a stage is referred to, and the condition that it is the one.
 _STAGE_IS: dict[str, ColumnElement[bool]] = {
@@ -102,7 +105,7 @@ def _stage_parameters(reference: str | None, deployment_id: UUID) -> tuple[str, 
 
 @cache
 def _writable(stage: str, *, named: bool) -> Select[Any]:
-    name = bindparam("stream_name") if named else func.coalesce(Stage.name, "main")
+    name = bindparam("stream_name") if named else func.coalesce(Stage.name, DEFAULT_STREAM)
     columns: list[Any] = [  # of different types
         Deployment.status,
         Service.name.label("service_name"),
@@ -126,10 +129,15 @@ def _writable(stage: str, *, named: bool) -> Select[Any]:
 
 @cache
 def _readable(stage: str) -> Select[Any]:
-    return _state().add_columns(*_STAGE).outerjoin(Stage, _STAGE_IS[stage])
+    of_deployment = Deployment.id == bindparam("deployment")
+    return _state().add_columns(*_STAGE).outerjoin(Stage, _STAGE_IS[stage]).where(of_deployment)
 
 
 @cache
+def _states() -> Select[Any]:
+    return _state().where(Deployment.id.in_(bindparam("deployments", expanding=True)))
+
+
 def _state() -> Select[Any]:
     silent_since = bindparam("silent_since", type_=UtcDateTime())
     unfinished = exists().where(
@@ -139,17 +147,14 @@ def _state() -> Select[Any]:
         or_(func.coalesce(Deployment.completed_at > silent_since, true()), LogStream.updated_at > silent_since),
     )
     columns: list[Any] = [  # of different types
+        Deployment.id,
         Deployment.status,
         func.coalesce(LogHead.position, 0).label("position"),
+        func.coalesce(LogHead.removed_position, 0).label("removed"),
         func.coalesce(LogHead.entry_count, 0).label("entry_count"),
         unfinished.label("is_open"),
     ]
-    return (
-        select(*columns)
-        .select_from(Deployment)
-        .outerjoin(LogHead, LogHead.deployment_id == Deployment.id)
-        .where(Deployment.id == bindparam("deployment"))
-    )
+    return select(*columns).select_from(Deployment).outerjoin(LogHead, LogHead.deployment_id == Deployment.id)
 
 
 def _require_stage(row: Record | None, deployment_id: UUID, stage: str | None) -> Record:
@@ -221,70 +226,3 @@ def add_stream(
         .returning(LogStream.id)
     )
     return added is not None
-
-
-_HEAD = cast("Table", LogHead.__table__)
-_STREAM = cast("Table", LogStream.__table__)
-_LOCK_HEAD = (
-    select(_HEAD.c.position, _HEAD.c.entry_count, _HEAD.c.byte_size)
-    .where(_HEAD.c.deployment_id == bindparam("deployment"))
-    .with_for_update()
-)
-_FIND_STREAM = select(_STREAM.c.committed_sequence, _STREAM.c.finished, _STREAM.c.byte_size).where(
-    _STREAM.c.id == bindparam("stream")
-)
-_ADD_CHUNKS = insert(cast("Table", LogChunk.__table__))
-_UPDATE_HEAD = update(_HEAD).where(_HEAD.c.deployment_id == bindparam("deployment"))
-_UPDATE_STREAM = update(_STREAM).where(_STREAM.c.id == bindparam("stream"))
-
-
-def lock_head(tx: Transaction, deployment_id: UUID) -> Record:
-    """Return `position`, `entry_count` and `byte_size` of a log, locked until the end of the transaction.
-
-    The lock stands for all streams of the log, too: whoever writes to one holds it. Raises NotFound.
-    """
-    row = tx.row(_LOCK_HEAD, {"deployment": deployment_id})
-    if row is None:
-        raise NotFound("deployment", str(deployment_id))
-    return row
-
-
-def stream_by_id(tx: Transaction, stream_id: UUID) -> Record:
-    """Return `committed_sequence`, `finished` and `byte_size` of a stream whose log is locked; raises NotFound."""
-    row = tx.row(_FIND_STREAM, {"stream": stream_id})
-    if row is None:
-        raise NotFound("log stream", str(stream_id))
-    return row
-
-
-def add_chunks(
-    tx: Transaction, deployment_id: UUID, stream_id: UUID, stage_id: UUID | None, head: Record, chunks: Sequence[Chunk]
-) -> None:
-    """Append chunks to a log that is locked."""
-    if not chunks:
-        return
-    of_stream = {"deployment_id": deployment_id, "stream_id": stream_id, "stage_id": stage_id}
-    tx.execute(
-        _ADD_CHUNKS,
-        [of_stream | vars(chunk) | {"position": place} for place, chunk in enumerate(chunks, head.position + 1)],
-    )
-    grown = {
-        "position": head.position + len(chunks),
-        "entry_count": head.entry_count + sum(chunk.entry_count for chunk in chunks),
-        "byte_size": head.byte_size + sum(chunk.byte_size for chunk in chunks),
-    }
-    tx.execute(_UPDATE_HEAD, {"deployment": deployment_id} | grown)
-
-
-def update_stream(tx: Transaction, stream_id: UUID, *, committed_sequence: int, finished: bool, byte_size: int) -> None:
-    """Store how far a stream is."""
-    tx.execute(
-        _UPDATE_STREAM,
-        {
-            "stream": stream_id,
-            "committed_sequence": committed_sequence,
-            "finished": finished,
-            "byte_size": byte_size,
-            "updated_at": tx.now,
-        },
-    )

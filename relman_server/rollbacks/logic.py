@@ -5,8 +5,8 @@ from uuid import UUID
 from relman_server.deployments import creation, ending
 from relman_server.deployments import logic as deployments
 from relman_server.deployments import store as deployment_store
-from relman_server.deployments.history import DeploymentMoved
-from relman_server.deployments.model import Deployment, DeploymentKind, DeploymentStatus
+from relman_server.deployments.history import DeploymentMoved, record
+from relman_server.deployments.model import Deployment, DeploymentKind, DeploymentStatus, EventType
 from relman_server.kernel.db.transaction import Record, Transaction
 from relman_server.kernel.errors import Aborted, InvalidInput, Violation, wrong_state
 from relman_server.kernel.ids import new_id
@@ -17,6 +17,8 @@ from relman_server.rollbacks.inputs import Cancellation, NewRollback
 from relman_server.rollbacks.model import OPEN, Rollback, RollbackStatus
 
 UNDOABLE = (DeploymentStatus.SUCCEEDED, DeploymentStatus.FAILED)
+
+UNSUCCESSFUL = (RollbackStatus.FAILED, RollbackStatus.CANCELLED)
 
 _STATUS = {
     DeploymentStatus.IN_PROGRESS: RollbackStatus.IN_PROGRESS,
@@ -55,7 +57,10 @@ def create_rollback(tx: Transaction, new: NewRollback) -> Record:
     rollback.rollback_deployment_id = made.id
     tx.add(rollback)
     tx.audit("rollback.create", rollback)
-    return store.get_rollback_by_id(tx, rollback.id)
+    created = store.get_rollback_by_id(tx, rollback.id)
+    to = f"to {created.target_release_version} was asked for by {tx.caller.username}"
+    record(tx, undone, EventType.ROLLBACK, f"A rollback {to}: {new.reason}" if new.reason else f"A rollback {to}.")
+    return created
 
 
 def _require_undoable(tx: Transaction, undone: Deployment) -> None:
@@ -140,6 +145,10 @@ def deployment_moved(tx: Transaction, moved: DeploymentMoved) -> None:
     if status not in OPEN:
         rollback.completed_at = tx.now
     tx.audit(f"rollback.{status.lower()}", rollback)
+    if status in UNSUCCESSFUL:
+        failed = tx.lock(Deployment, rollback.deployment_id)  # perhaps by nobody: the reconciler has no role
+        assert failed is not None
+        record(tx, failed, EventType.ROLLBACK, f"Its rollback has ended, {status}.")
     if status is RollbackStatus.SUCCEEDED:
         undone = ending.undo(tx, rollback.deployment_id, rollback.id, rollback.reason)
         if rollback.quarantine:

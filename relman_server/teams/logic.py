@@ -18,6 +18,13 @@ class TeamDeleted:
     team_id: UUID
 
 
+@dataclass(frozen=True)
+class TeamChanged:
+    """A team has another name, or other members."""
+
+    team_id: UUID
+
+
 def create_team(tx: Transaction, new: NewTeam) -> Record:
     """Create a team with the caller as its maintainer.
 
@@ -42,6 +49,7 @@ def update_team(tx: Transaction, change: TeamChange) -> Record:
         setattr(team, name, value)
     tx.flush(conflict=AlreadyExists("team", change.name))
     tx.audit("team.update", team)
+    tx.emit(TeamChanged(team.id))
     return store.get_team_by_id(tx, team.id)
 
 
@@ -70,6 +78,7 @@ def add_member(tx: Transaction, new: NewMember) -> Record:
     member = TeamMember(team_id=team.id, user_id=user.id, role=new.role)
     tx.add(member, conflict=AlreadyExists("team member", f"{team.name}/{user.username}"))
     tx.audit("team.add_member", member, resource_id=str(team.id))
+    tx.emit(TeamChanged(team.id))
     return store.get_member(tx, member)
 
 
@@ -103,6 +112,7 @@ def remove_member(tx: Transaction, team_reference: str, user_reference: str) -> 
     tx.delete(member)
     _require_a_maintainer(tx, team)
     tx.audit("team.remove_member", member, resource_id=str(team.id))
+    tx.emit(TeamChanged(team.id))
 
 
 def require_member(tx: Transaction, reference: str) -> UUID:

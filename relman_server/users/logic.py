@@ -19,6 +19,13 @@ class CredentialsChanged:
     token_version: int | None  # None: no token is
 
 
+@dataclass(frozen=True)
+class RightsChanged:
+    """A user became active or inactive, or has other roles."""
+
+    user_id: UUID
+
+
 def create_user(tx: Transaction, new: NewUser, password_hash: str | None) -> Record:
     """Create a user as an admin; without a hash, one who cannot log in with a password.
 
@@ -86,6 +93,7 @@ def update_user(tx: Transaction, change: UserChange) -> Record:
         setattr(user, name, value)
     if roles != (user.is_admin, user.is_auditor):
         _end_tokens(tx, user)
+        tx.emit(RightsChanged(user.id))
     tx.flush(conflict=AlreadyExists("user", change.email))
     _require_an_admin(tx)
     tx.audit("user.update", user)
@@ -105,6 +113,7 @@ def deactivate_user(tx: Transaction, reference: str, etag: str) -> Record:
         _end_tokens(tx, user)
         tx.flush()
         _require_an_admin(tx)
+        tx.emit(RightsChanged(user.id))
     tx.audit("user.deactivate", user)
     return store.get_user_by_id(tx, user.id)
 
@@ -119,6 +128,7 @@ def activate_user(tx: Transaction, reference: str, etag: str) -> Record:
     if not user.is_active:
         user.is_active = True
         _end_tokens(tx, user)
+        tx.emit(RightsChanged(user.id))
     tx.audit("user.activate", user)
     return store.get_user_by_id(tx, user.id)
 

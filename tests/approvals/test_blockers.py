@@ -3,7 +3,7 @@
 import pytest
 
 from relman_client.v1 import deployment_pb2 as pb
-from relman_client.v1 import user_pb2
+from relman_client.v1 import team_pb2, user_pb2
 from tests.approvals.steps import decide, join, waiting
 from tests.deployments.steps import check, events_of, gates
 from tests.factories import RunningServer, make_deployment, make_environment, make_release, make_team, refused
@@ -164,3 +164,26 @@ async def test_decisions_of_several_deployments_do_not_mix(server: RunningServer
     approval = (await scene.approvals(status=1))[0]
     await decide(scene.approvers[1], approval)
     assert (await scene.blocker()).message.startswith("Waiting for 1 of 3 approvals")
+
+
+async def test_who_watches_hears_when_there_are_others_who_can_approve(server: RunningServer) -> None:
+    scene = await waiting(server, approvers=2, required=2)
+    other, leaver = scene.approvers
+    members = {"team": scene.team, "user": leaver.username}
+    enough = (await scene.blocker()).message
+
+    async def said() -> str:
+        """Return what the newest event says is waited for; it was not asked what is."""
+        event = (await events_of(scene.author, scene.deployment))[-1]
+        return event.deployment.blockers[0].message
+
+    await server.admin.teams.RemoveTeamMember(team_pb2.RemoveTeamMemberRequest(**members))
+    assert "needs 2, only 1 can approve" in await said()
+    await server.admin.teams.AddTeamMember(team_pb2.AddTeamMemberRequest(**members, role=team_pb2.TEAM_ROLE_MEMBER))
+    assert await said() == enough
+    await server.admin.users.DeactivateUser(user_pb2.DeactivateUserRequest(user=other.username))
+    assert "needs 2, only 1 can approve" in await said()
+    await server.admin.users.ActivateUser(user_pb2.ActivateUserRequest(user=other.username))
+    assert await said() == enough
+    await server.admin.teams.UpdateTeam(team_pb2.UpdateTeamRequest(team=scene.team, name=f"{scene.team}-x"))
+    assert await said() == f"Waiting for 2 of 2 approvals: team {scene.team}-x."

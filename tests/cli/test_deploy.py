@@ -215,6 +215,21 @@ def test_a_rollback_of_what_came_last(relman: Command, scene: Scene) -> None:
     assert "is in quarantine: Rolled back" in refused.stderr
 
 
+def test_rollbacks_are_listed_and_shown_and_called_off(relman: Command, scene: Scene) -> None:
+    scene.ship("1.0.0")
+    scene.ship("2.0.0", FAILED)
+    made = json.loads(relman("rollback", scene.service, scene.environment, "--reason", "slow", "-o", "json").stdout)
+    [listed] = json.loads(relman("rollbacks", "list", "--service", scene.service, "-o", "json").stdout)
+    assert listed["id"] == made["id"] == json.loads(relman("rollbacks", "get", made["id"], "-o", "json").stdout)["id"]
+    shown = relman("rollbacks", "list", "--service", scene.service).stdout
+    assert all(text in shown for text in (made["id"], scene.environment, "1.0.0", "pending", "slow"))
+    assert "pending" in relman("rollbacks", "status", made["id"]).stdout
+    assert relman("rollbacks", "cancel", made["id"], "--reason", "not so slow").returncode == 0
+    found = json.loads(relman("rollbacks", "status", made["id"], "-o", "json").stdout)
+    assert (found["status"], found["failure_reason"]) == ("ROLLBACK_STATUS_CANCELLED", "not so slow")
+    assert relman("rollbacks", "list", "--status", "pending", "--service", scene.service).stderr == "no rollbacks\n"
+
+
 def test_locking(relman: Command, scene: Scene) -> None:
     assert relman("lock", scene.environment, "--reason", "moving house", "--for", "2h").returncode == 0
     release = scene.release("1.0.0")

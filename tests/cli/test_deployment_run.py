@@ -191,9 +191,9 @@ def test_a_command_that_does_not_heed_the_signal_is_killed(relman: Command, admi
     wait_for(lambda: not lives(relman.folder))
 
 
-def test_who_is_taken_over_stops(relman: Command, admin: Client) -> None:
+def test_who_is_taken_over_stops_at_once(relman: Command, admin: Client) -> None:
     deployment = create_deployment(admin)
-    running = start(relman, deployment, WAITS, "--lease", "5s")
+    running = start(relman, deployment, WAITS, "--lease", "1h")
     request = pb.StartDeploymentRequest(deployment=deployment, takeover=True)
     admin.deployments.StartDeployment(request)
     _, said = running.communicate(timeout=30)
@@ -203,9 +203,26 @@ def test_who_is_taken_over_stops(relman: Command, admin: Client) -> None:
     assert found(admin, deployment).status == IN_PROGRESS
 
 
-def test_when_it_is_called_off_the_command_ends(relman: Command, admin: Client) -> None:
+def test_whoever_takes_over_goes_on_where_the_other_was(relman: Command, admin: Client) -> None:
     deployment = create_deployment(admin)
-    running = start(relman, deployment, WAITS, "--lease", "5s")
+    stages = "stages: [{{name: build, run: echo built >> log}}, {{name: deploy, run: '{}'}}]"
+    running = start(relman, deployment, stages.format("echo ready; exec sleep 60"), "--lease", "1h")
+    refused = run(relman, deployment, stages.format("true"))
+    assert (refused.returncode, "With takeover" in refused.stderr) == (1, True)
+    done = run(relman, deployment, stages.format("true"), "--takeover")
+    assert done.returncode == 0, done.stderr
+    running.communicate(timeout=30)
+    assert running.returncode == 1
+    after = found(admin, deployment)
+    assert after.status == SUCCEEDED
+    assert [(stage.name, stage.attempt) for stage in after.stages] == [("build", 1), ("deploy", 2)]
+    assert after.stages[1].earlier_attempts[0].output == "another pipeline took over"
+    assert (relman.folder / "log").read_text() == "built\n"
+
+
+def test_when_it_is_called_off_the_command_ends_at_once(relman: Command, admin: Client) -> None:
+    deployment = create_deployment(admin)
+    running = start(relman, deployment, WAITS, "--lease", "1h")
     admin.deployments.CancelDeployment(pb.CancelDeploymentRequest(deployment=deployment, reason="too late"))
     _, said = running.communicate(timeout=30)
     assert running.returncode == 5

@@ -24,10 +24,12 @@ from tests.client.proxy import Proxy
 from tests.services.relman import ADMIN_EMAIL, ADMIN_PASSWORD, ServerProcess
 
 SHORTEST = Duration(seconds=5)
+LONG = Duration(seconds=3600)
+"""Of which the first heartbeat but one would come after the test."""
 
 
-def lease_of(client: Client, deployment: str, *, takeover: bool = False) -> Lease:
-    request = StartDeploymentRequest(deployment=deployment, lease_ttl=SHORTEST, takeover=takeover)
+def lease_of(client: Client, deployment: str, *, takeover: bool = False, ttl: Duration = SHORTEST) -> Lease:
+    request = StartDeploymentRequest(deployment=deployment, lease_ttl=ttl, takeover=takeover)
     return client.deployments.StartDeployment(request).lease
 
 
@@ -74,18 +76,18 @@ def test_a_lease_is_renewed_again_and_again(admin: Client, monkeypatch: pytest.M
     assert ends[-1] - ends[0] > SHORTEST.ToNanoseconds() * 2 // 3
 
 
-def test_who_is_taken_over_learns_it(admin: Client) -> None:
+def test_who_is_taken_over_learns_it_at_once(admin: Client) -> None:
     deployment, lost = create_deployment(admin), Loss()
-    with LeaseKeeper(admin, deployment, lease_of(admin, deployment), on_lost=lost) as keeper:
+    with LeaseKeeper(admin, deployment, lease_of(admin, deployment, ttl=LONG), on_lost=lost) as keeper:
         lease_of(admin, deployment, takeover=True)
         assert lost.came.wait(20)
         assert keeper.failure is lost.errors[0]
     assert (lost.errors[0].code, lost.errors[0].reason) == (grpc.StatusCode.ABORTED, "WRITER_FENCED")
 
 
-def test_whoever_holds_a_lease_learns_how_the_deployment_ended(admin: Client) -> None:
+def test_whoever_holds_a_lease_learns_at_once_how_the_deployment_ended(admin: Client) -> None:
     deployment, lost = create_deployment(admin), Loss()
-    with LeaseKeeper(admin, deployment, lease_of(admin, deployment), on_lost=lost):
+    with LeaseKeeper(admin, deployment, lease_of(admin, deployment, ttl=LONG), on_lost=lost):
         admin.deployments.CancelDeployment(CancelDeploymentRequest(deployment=deployment))
         assert lost.came.wait(20)
     assert (lost.errors[0].code, lost.errors[0].metadata["state"]) == (

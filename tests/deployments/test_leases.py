@@ -161,7 +161,7 @@ async def test_a_takeover_is_in_the_history(server: RunningServer) -> None:
     deployment, _ = await _leased(server)
     await _lease(server.admin, deployment, takeover=True)
     last = (await steps.events_of(server.admin, deployment))[-1]
-    assert steps.event_type(last) == "UPDATED"
+    assert steps.event_type(last) == "LEASE"
     assert "took the pipeline over" in last.message
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import grpc
 import pytest
+from sqlalchemy import event
 
 from relman_client.v1 import deployment_pb2 as pb
 from relman_client.v1 import stage_pb2
@@ -135,6 +136,26 @@ async def test_many_watchers_each_get_everything(server: RunningServer) -> None:
     await steps.cancel(server.admin, deployment)
     seen = await asyncio.gather(*(_revisions(events) for _, events in begun))
     assert seen == [[4, 5, 6, 7, 8]] * 20
+
+
+async def test_what_is_new_is_read_once_for_all_who_watch(server: RunningServer) -> None:
+    """Fails when each watcher looks, or reads events, by itself."""
+    deployment, db, seen = await _building(server), server.app.db, list[str]()
+    begun = [await _begun(_watch(server.admin, deployment)) for _ in range(20)]
+
+    def before(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if "FROM deployment_event" in statement:
+            seen.append(statement)
+
+    event.listen(db.reads, "before_cursor_execute", before)
+    await _report(server, deployment, 50)
+    for _, events in begun:
+        assert (await anext(events)).stage.progress_percent == 50
+    event.remove(db.reads, "before_cursor_execute", before)
+    assert len(seen) == 1
+    await steps.cancel(server.admin, deployment)
+    for _, events in begun:
+        await _revisions(events)
 
 
 async def _revisions(events: AsyncIterator[pb.DeploymentEvent]) -> list[int]:

@@ -66,10 +66,10 @@ async def test_the_stream_is_called_main_or_as_its_stage_unless_it_has_a_name(sh
     await append(admin, deployment, "a")
     await append(admin, deployment, "b", stage="build")
     await append(admin, deployment, "c", stage="build", stream_name="compiler")
-    for name in ("main", "build", "compiler"):
+    for name in ("@main", "build", "compiler"):
         stream = await admin.logs.GetLogStream(pb.GetLogStreamRequest(deployment=deployment, stream_name=name))
         assert (stream.stream_name, stream.committed_sequence) == (name, 1)
-        assert bool(stream.stage_id) == (name != "main")
+        assert bool(stream.stage_id) == (name != "@main")
     refusal = await refused(admin.logs.GetLogStream(pb.GetLogStreamRequest(deployment=deployment, stream_name="other")))
     assert (refusal.code, refusal.resource.resource_type) == (grpc.StatusCode.NOT_FOUND, "log stream")
 
@@ -118,7 +118,7 @@ async def test_other_content_under_a_committed_sequence_is_a_conflict(
     refusal = await refused(append(admin, deployment, entries=[entries[0], other, *lines("d", "e")]))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "SEQUENCE_CONFLICT")
     assert refusal.info.metadata["sequence"] == "2"
-    assert refusal.conditions[0][:2] == ("SEQUENCE_CONFLICT", "main")
+    assert refusal.conditions[0][:2] == ("SEQUENCE_CONFLICT", "@main")
     assert (await admin.logs.ListLogs(pb.ListLogsRequest(deployment=deployment))).total_size == 3
 
 
@@ -328,5 +328,5 @@ async def test_opening_a_stream_is_audited_and_its_lines_are_not(own_server: Run
         lambda tx: tx.rows(select(AuditEntry).where(AuditEntry.action == "deployment.append_logs"))
     )
     assert [(row.resource_type, row.resource_id, row.details["stream_name"]) for row in rows] == [
-        ("deployment", deployment, "main")
+        ("deployment", deployment, "@main")
     ]

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections import defaultdict
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,12 @@ from relman_client.v1 import deployment_pb2
 from relman_client.v1 import log_pb2 as pb
 from relman_server.kernel.db.transaction import Reading
 from relman_server.kernel.identity import Identity
-from relman_server.kernel.streams import delivery
-from relman_server.logs import store
+from relman_server.kernel.streams import delivery, hub
+from relman_server.logs import feed, store
 from relman_server.logs import tail as tail_module
 from tests.conftest import MovableClock, serving
 from tests.factories import Caller, RunningServer, refused
 from tests.logs.steps import Follower, Writer, append, cancel, new_log, said, tail
-from tests.statements import statements
 
 
 async def test_lines_come_as_they_are_written_until_all_is_over(shared_server: RunningServer) -> None:
@@ -58,7 +58,7 @@ async def test_a_stream_whose_writer_is_gone_is_not_waited_for_for_good(
     own_server: RunningServer, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A follower would wait for the end of a stream that nobody will finish."""
-    monkeypatch.setitem(tail_module.POLL, own_server.app.db.engine, 0.05)
+    monkeypatch.setitem(hub.POLL, own_server.app.db.engine, 0.05)
     deployment = await new_log(own_server)
     await append(own_server.admin, deployment, "cut off in the mid")
     follower = Follower(own_server.admin, deployment)
@@ -162,24 +162,15 @@ async def test_nothing_is_lost_repeated_or_out_of_order_while_many_write_and_rea
         assert said(follower.answers) == reference
 
 
-async def test_a_follower_asks_the_database_nothing_while_nothing_happens(server: RunningServer) -> None:
-    if server.app.db.engine != "sqlite":
-        return  # PostgreSQL is asked every second: another process may have written
-    deployment = await new_log(server)
-    follower = Follower(server.admin, deployment)
-    await follower.caught_up()
-    with statements(server.app.db) as seen:
-        await asyncio.sleep(1.2)
-    assert not seen
-    await follower.leave()
-
-
 async def test_a_lost_wake_up_costs_time_and_no_line(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(tail_module.POLL, server.app.db.engine, 0.3)
+    if server.app.db.engine == "sqlite":
+        return  # there is no other process whose wake-up could be lost
+    monkeypatch.setitem(hub.POLL, server.app.db.engine, 0.3)
     deployment = await new_log(server)
     follower = Follower(server.admin, deployment)
     await follower.caught_up()
-    monkeypatch.setattr(server.app.bus, "publish", lambda _topic: None)
+    monkeypatch.setattr(server.app.log_hub, "hand_over", lambda *_: None)  # as if another process wrote
+    monkeypatch.setattr(server.app.bus, "publish", lambda _topic, **_: None)
     await append(server.admin, deployment, "a")
     assert await follower.has(1) == ["a"]
     await follower.leave()
@@ -198,30 +189,48 @@ async def test_a_follower_hears_that_it_is_alive(server: RunningServer, monkeypa
     await follower.leave()
 
 
-@pytest.mark.parametrize("look", ["readable", "state"])
-async def test_what_comes_right_after_a_look_is_not_missed(
-    server: RunningServer, monkeypatch: pytest.MonkeyPatch, look: str
+def _after_the_next_look(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+    """Let something happen between the next look at logs and what is made of it."""
+    original, loop, pending = store.states, asyncio.get_running_loop(), [happens]
+
+    def look(tx: Reading, *args: Any) -> Any:
+        rows = original(tx, *args)
+        if pending:
+            asyncio.run_coroutine_threadsafe(pending.pop()(), loop).result(10)
+        return rows
+
+    monkeypatch.setattr(store, "states", look)
+
+
+async def test_what_comes_right_after_the_first_look_is_not_missed(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fails when a follower begins to listen, or forgets a wake-up, after it has looked."""
-    monkeypatch.setitem(tail_module.POLL, server.app.db.engine, 15.0)
-    admin, loop = server.admin, asyncio.get_running_loop()
+    """Fails when a follower begins to listen, or a feed forgets what was handed over, after it has looked."""
+    monkeypatch.setitem(hub.POLL, server.app.db.engine, 15.0)
     deployment = await new_log(server)
-    original, late = getattr(store, look), ["late"]
-
-    def look_and_then_append(tx: Reading, *args: Any) -> Any:
-        row = original(tx, *args)
-        if late:
-            writing = append(admin, deployment, late.pop(), stream_name="late")
-            asyncio.run_coroutine_threadsafe(writing, loop).result(10)
-        return row
-
-    monkeypatch.setattr(store, look, look_and_then_append)
-    follower = Follower(admin, deployment)
+    _after_the_next_look(monkeypatch, lambda: append(server.admin, deployment, "late", stream_name="late"))
+    follower = Follower(server.admin, deployment)
     await follower.caught_up()
-    await append(admin, deployment, "early")
+    await append(server.admin, deployment, "early")
     async with asyncio.timeout(5):
         assert set(await follower.has(2)) == {"early", "late"}
     await follower.leave()
+
+
+async def test_a_stream_that_ends_while_the_end_of_the_deployment_is_looked_at_is_not_waited_for(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when lines that are handed over during a look do not lead to another one."""
+    monkeypatch.setitem(hub.POLL, server.app.db.engine, 15.0)
+    deployment = await new_log(server)
+    await append(server.admin, deployment, "a")
+    follower = Follower(server.admin, deployment)
+    await follower.caught_up()
+    _after_the_next_look(monkeypatch, lambda: append(server.admin, deployment, "b", first=2, finish=True))
+    await cancel(server.admin, deployment)
+    async with asyncio.timeout(5):
+        await follower.to_the_end()
+    assert follower.texts == ["a", "b"]
 
 
 async def test_a_deployment_that_is_deleted_ends_its_followers(shared_server: RunningServer) -> None:
@@ -232,7 +241,7 @@ async def test_a_deployment_that_is_deleted_ends_its_followers(shared_server: Ru
     await follower.caught_up()
     await cancel(admin, deployment)
     await admin.deployments.DeleteDeployment(deployment_pb2.DeleteDeploymentRequest(deployment=deployment))
-    shared_server.app.bus.publish(tail_module.topic(UUID(deployment)))
+    shared_server.app.bus.publish(feed.topic(UUID(deployment)))
     refusal = await refused(follower.task)
     assert (refusal.code, refusal.resource.resource_type) == (grpc.StatusCode.NOT_FOUND, "deployment")
 

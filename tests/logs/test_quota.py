@@ -24,7 +24,7 @@ async def test_over_the_quota_nothing_is_taken_and_the_log_says_so_once(small: R
     deployment = await new_log(small)
     await append(admin, deployment, "x" * 60)
     await append(admin, deployment, "y" * 40, stream_name="other")  # the quota is the deployment's
-    for first, name in ((2, "main"), (2, "other"), (1, "third")):
+    for first, name in ((2, "@main"), (2, "other"), (1, "third")):
         refusal = await refused(append(admin, deployment, "z", first=first, stream_name=name))
         assert (refusal.code, refusal.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "LOG_QUOTA")
         assert not refusal.retry.HasField("retry_delay")

@@ -459,3 +459,17 @@ async def test_a_rollback_whose_pipeline_is_lost_has_failed(own_server: RunningS
         clock.advance(timedelta(seconds=4))
         await own_server.app.reconciler.tick()
     assert status(await scene.again(rollback)) == "FAILED"
+
+
+async def test_what_becomes_of_a_rollback_is_in_the_history_of_what_it_undoes(server: RunningServer) -> None:
+    scene = await shipped(server, "1.0.0", "2.0.0")
+    first = await scene.roll_back("2.0.0", reason="it is slow")
+    await scene.carry_out(first, outcome=FAILED, failure_reason="no disk")
+    await scene.carry_out(await scene.roll_back("2.0.0"))
+    events = await events_of(server.admin, scene.deployments["2.0.0"])
+    assert [event_type(event) for event in events][-4:] == ["ROLLBACK", "ROLLBACK", "ROLLBACK", "ROLLED_BACK"]
+    assert [event.message for event in events][-4:-1] == [
+        "A rollback to 1.0.0 was asked for by root-admin: it is slow",
+        "Its rollback has ended, FAILED.",
+        "A rollback to 1.0.0 was asked for by root-admin.",
+    ]

@@ -87,11 +87,11 @@ class PostgresServer(ServerProcess):
     """A PostgreSQL of one's own, to start, stop, kill and freeze; about half a second.
 
     It listens on a socket in its folder only; with `tcp=True` on a free port of 127.0.0.1 as well, and its URLs name
-    that. Settings are those of postgresql.conf.
+    that. Settings are those of postgresql.conf; with `on_disk=True` they may make it durable.
     """
 
-    def __init__(self, *, tcp: bool = False, settings: dict[str, str] | None = None) -> None:
-        super().__init__("postgres")
+    def __init__(self, *, tcp: bool = False, settings: dict[str, str] | None = None, on_disk: bool = False) -> None:
+        super().__init__("postgres", on_disk=on_disk)
         self._port = _free_port() if tcp else 5432
         self._settings = SETTINGS | ({"listen_addresses": "127.0.0.1"} if tcp else {}) | (settings or {})
         host = f"127.0.0.1:{self._port}/postgres" if tcp else f"/postgres?host={quote(str(self.folder), safe='/')}"

@@ -36,6 +36,7 @@ fi
 
 
 ROOM = 2 * 1024**3
+DISK = Path("/tmp")
 
 
 class ServiceError(Exception):
@@ -43,10 +44,15 @@ class ServiceError(Exception):
 
 
 class ServerProcess:
-    """A supervised server with a folder of its own, whose path is short enough for a socket in it."""
+    """A supervised server with a folder of its own, whose path is short enough for a socket in it.
 
-    def __init__(self, name: str) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=_place()))
+    Args:
+        name: Begins the folder's name.
+        on_disk: Make the folder on disk rather than in memory.
+    """
+
+    def __init__(self, name: str, *, on_disk: bool = False) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=DISK if on_disk else _place()))
         self._supervisor: subprocess.Popen[str] | None = None
 
     @property
@@ -153,7 +159,7 @@ def _place() -> Path:
     """Return where folders are made: in memory where there is room, since copying a database there takes a tenth."""
     memory = Path("/dev/shm")
     roomy = os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > ROOM
-    return memory if roomy else Path("/tmp")
+    return memory if roomy else DISK
 
 
 def _resume(processes: list[psutil.Process]) -> None:

@@ -40,7 +40,8 @@ class Authenticate:
             call.identity = self._welcome(header) if public else self._require(header)
         if not call.streaming:
             return await proceed(call, request, context)
-        with self._lifetimes.live(lambda: self._gone(call.identity)) as lifetime:
+        user = call.identity.user_id if call.identity else None
+        with self._lifetimes.live(lambda: self._gone(call.identity), user) as lifetime:
             call.lifetime = lifetime
             return await proceed(call, request, context)
 

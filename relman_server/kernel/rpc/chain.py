@@ -81,8 +81,9 @@ class Chain(grpc.aio.ServerInterceptor):
 
 
 def _around(interceptor: Interceptor, inner: Proceed) -> Proceed:
-    async def proceed(call: Call, request: Any, context: Context) -> Any:
-        return await interceptor(call, request, context, inner)
+    # No coroutine of its own: an open stream keeps all it went through, and goes through all of it at every answer.
+    def proceed(call: Call, request: Any, context: Context) -> Awaitable[Any]:
+        return interceptor(call, request, context, inner)
 
     return proceed
 
@@ -95,8 +96,9 @@ def _innermost(handler: "Handler") -> Proceed:
         async for response in method(request, context):
             await context.write(response)
 
-    async def single(call: Call, request: Any, context: Context) -> Any:
-        return await method(request, context)
+    def single(call: Call, request: Any, context: Context) -> Awaitable[Any]:
+        answer: Awaitable[Any] = method(request, context)
+        return answer
 
     async def missing(call: Call, request: Any, context: Context) -> Any:
         name = call.method.rpartition("/")[2]

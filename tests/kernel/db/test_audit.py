@@ -239,7 +239,7 @@ async def _with_the_canary(server: RunningServer) -> list[str]:
     await keep(server.admin.users.CreateUser(create))
     await keep(server.admin.users.CreateUser(create))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("relman_server.users.logic.hash_password", _fail_with)
+        patch.setattr("relman_server.users.service.hash_password", _fail_with)
         create.username, create.email = "other", "e@example.com"
         await keep(server.admin.users.CreateUser(create))
     return answers

@@ -60,5 +60,5 @@ def test_a_bus_whose_loop_is_closed_is_silent() -> None:
         return LocalBus()
 
     bus = asyncio.run(make())
-    bus._topics["a"] = set()
+    bus._topics["a"] = {}
     bus.publish("a")

@@ -1,8 +1,6 @@
 """What ends a stream, and what the caller is told then."""
 
 import asyncio
-import gc
-from typing import Any
 
 import pytest
 
@@ -53,7 +51,7 @@ async def test_a_place_reached_without_an_answer_counts() -> None:
     answers.reached("c7")
     life.end(Unavailable("bye"))
     with pytest.raises(Unavailable) as caught, answers.resumable():
-        await answers.sleep(asyncio.Event(), 10)
+        await answers.pause(set(), 10)
     assert caught.value.metadata["cursor"] == "c7"
 
 
@@ -75,14 +73,18 @@ async def test_a_caller_that_takes_nothing_is_given_up(monkeypatch: pytest.Monke
     assert caught.value.reason == "STREAM_STALLED"
 
 
-async def test_sleeping_ends_by_a_wake_up_or_in_time() -> None:
+async def test_a_pause_ends_by_a_wake_up_or_by_silence() -> None:
     answers = Delivery(Transport().write, lifetime())
-    woken = asyncio.Event()
+    waking: set[asyncio.Future[None]] = set()
     async with asyncio.timeout(2):
-        await answers.sleep(woken, 0.01)
-        await answers.sleep(woken, -1)
-        asyncio.get_running_loop().call_later(0.01, woken.set)
-        await answers.sleep(woken, 60)
+        await answers.pause(waking, 0.01)
+        await answers.pause(waking, -1)
+        pause = asyncio.create_task(answers.pause(waking, 60))
+        await asyncio.sleep(0)
+        for future in waking:
+            future.set_result(None)
+        await pause
+    assert not waking
 
 
 async def test_a_stream_that_begins_after_the_end_ends_at_once() -> None:
@@ -115,28 +117,3 @@ async def test_the_sweep_ends_streams_whose_caller_is_no_longer_welcome() -> Non
         await life.race(asyncio.sleep(60))
     assert caught.value is error
     sweep.cancel()
-
-
-async def test_what_fails_as_the_caller_leaves_is_nobodys_to_complain_of() -> None:
-    """Fails when the exception is left to its task: asyncio then logs an error, with a traceback, for a caller's."""
-    complaints: list[dict[str, Any]] = []
-    loop = asyncio.get_running_loop()
-    loop.set_exception_handler(lambda _, context: complaints.append(context))
-    failing = asyncio.Event()
-
-    async def fail() -> None:
-        await failing.wait()
-        raise NotFound("deployment", "x")
-
-    call = asyncio.create_task(lifetime().race(fail()))
-    await asyncio.sleep(0.01)
-    failing.set()
-    await asyncio.sleep(0)  # it has failed, and the call has not noticed
-    call.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await call
-    del call
-    await asyncio.sleep(0.01)  # until the loop holds nothing of it
-    gc.collect()
-    loop.set_exception_handler(None)
-    assert not complaints
