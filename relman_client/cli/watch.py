@@ -119,8 +119,10 @@ def event_line(event: DeploymentEvent, *, named: bool = False) -> str:
     title = name.ljust(14)
     text = safe(_text(event, is_snapshot=is_snapshot))
     if named:
-        which = safe(_which(event))
-        text = f"{coloured(which, 'bold') if colours else which}  {text}".rstrip()
+        which, about = safe(_which(event)), "" if event.HasField("stage") else safe(event.deployment_id)
+        if colours:
+            which, about = coloured(which, "bold"), coloured(about, "dim") if about else ""
+        text = "  ".join(filter(None, (which, text, about)))
     return f"{coloured(time, 'dim')}  {coloured(title, style)}  {text}" if colours else f"{time}  {title}  {text}"
 
 

@@ -207,7 +207,10 @@ def test_without_an_id_all_deployments_are_watched(relman: Command) -> None:
 
     def event(number: int, status: DeploymentStatus.ValueType) -> DeploymentEvent:
         told = DeploymentEvent(
-            type=DeploymentEventType.DEPLOYMENT_EVENT_TYPE_STARTED, cursor=f"c{number}", message=f"by anna {number}"
+            deployment_id="some-id",
+            type=DeploymentEventType.DEPLOYMENT_EVENT_TYPE_STARTED,
+            cursor=f"c{number}",
+            message=f"by anna {number}",
         )
         told.deployment.service_name, told.deployment.environment_name = "checkout", "production"
         told.deployment.release_version, told.deployment.status = "1.4.2", status
@@ -222,7 +225,7 @@ def test_without_an_id_all_deployments_are_watched(relman: Command) -> None:
         relman.environment["RELMAN_SERVER"] = script.address
         filters = ("--service", "checkout", "-e", "production", "--type", "started", "--cursor", "c0")
         [line] = relman("watch", *filters, "--status", "failed").stdout.splitlines()
-        assert re.fullmatch(r"\d\d:\d\d:\d\d  started         checkout@1.4.2 to production  by anna 2", line)
+        assert re.fullmatch(r"\d\d:\d\d:\d\d  started         checkout@1.4.2 to production  by anna 2  some-id", line)
         [asked] = script.requests
         assert (asked.service, asked.environment, asked.cursor) == ("checkout", "production", "c0")
         assert list(asked.types) == [DeploymentEventType.DEPLOYMENT_EVENT_TYPE_STARTED]
