@@ -177,3 +177,33 @@ class WriterState:
     def _is_settled(self, *, finished: bool) -> bool:
         """Whether nothing is left to do; told by what the server said last of the stream."""
         return self.is_closing and not len(self.buffer) and (finished or not self._finish)
+
+
+class HasState:
+    """A log writer of either kind, as far as it can be asked without waiting."""
+
+    _state: WriterState
+
+    @property
+    def committed_sequence(self) -> int | None:
+        """Number of the last line that is on disk; None before the server was reached."""
+        return self._state.buffer.committed
+
+    @property
+    def unacknowledged(self) -> int:
+        """Lines that are not known to be on disk."""
+        return len(self._state.buffer)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether as much waits for the server as may: `write` waits or drops now."""
+        return self._state.buffer.is_full
+
+    @property
+    def failure(self) -> RelmanError | None:
+        """What ended the writer; None while it works or tries to."""
+        return self._state.failure
+
+    def _raise_failure(self) -> None:
+        if self._state.failure:
+            raise self._state.failure

@@ -11,7 +11,7 @@ import grpc
 from relman_client.errors import RelmanError
 from relman_client.log_buffer import Line, WriterOptions
 from relman_client.log_lines import lines_of
-from relman_client.log_state import Link, WriterState
+from relman_client.log_state import HasState, Link, WriterState
 from relman_client.resume import ended_early
 from relman_client.v1.common_pb2 import Severity
 from relman_client.v1.log_pb2 import LogSource, WriteLogsRequest
@@ -24,7 +24,7 @@ __all__ = ["LogWriter", "WriterOptions"]
 _LONGEST_WAIT = 0.5
 
 
-class LogWriter:
+class LogWriter(HasState):
     """Writes the lines of one stream of a deployment's log.
 
         with LogWriter(client, WriteLogsRequest.Open(deployment=id, stage="build")) as log:
@@ -64,26 +64,6 @@ class LogWriter:
         self._cancel: Callable[[], object] = lambda: None
         self._thread = threading.Thread(target=self._run, name="relman-log-writer", daemon=True)
         self._thread.start()
-
-    @property
-    def committed_sequence(self) -> int | None:
-        """Number of the last line that is on disk; None before the server was reached."""
-        return self._state.buffer.committed
-
-    @property
-    def unacknowledged(self) -> int:
-        """Lines that are not known to be on disk."""
-        return len(self._state.buffer)
-
-    @property
-    def is_full(self) -> bool:
-        """Whether as much waits for the server as may: `write` blocks or drops now."""
-        return self._state.buffer.is_full
-
-    @property
-    def failure(self) -> RelmanError | None:
-        """What ended the writer; None while it works or tries to."""
-        return self._state.failure
 
     def write(
         self,
@@ -180,10 +160,6 @@ class LogWriter:
                 return False
             self._changed.wait(min(left, _LONGEST_WAIT))
         return True
-
-    def _raise_failure(self) -> None:
-        if self._state.failure:
-            raise self._state.failure
 
     def _run(self) -> None:
         """The writer's thread. Were it to die silently, those who write would block for ever."""

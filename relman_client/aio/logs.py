@@ -12,7 +12,7 @@ import grpc
 from relman_client.errors import RelmanError
 from relman_client.log_buffer import Line, WriterOptions
 from relman_client.log_lines import lines_of
-from relman_client.log_state import Link, WriterState
+from relman_client.log_state import HasState, Link, WriterState
 from relman_client.resume import ended_early
 from relman_client.v1.common_pb2 import Severity
 from relman_client.v1.log_pb2 import LogSource, WriteLogsRequest
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from relman_client.aio.client import Client
 
 
-class LogWriter:
+class LogWriter(HasState):
     """Writes the lines of one stream of a deployment's log: the same as `relman_client.LogWriter`, with `await`.
 
         async with LogWriter(client, WriteLogsRequest.Open(deployment=id, stage="build")) as log:
@@ -46,26 +46,6 @@ class LogWriter:
         self._state = WriterState(stream, options or WriterOptions(), client.options.retries, time.monotonic())
         self._changed = asyncio.Event()  # another one after each change
         self._task = asyncio.create_task(self._run(), name="relman-log-writer")
-
-    @property
-    def committed_sequence(self) -> int | None:
-        """Number of the last line that is on disk; None before the server was reached."""
-        return self._state.buffer.committed
-
-    @property
-    def unacknowledged(self) -> int:
-        """Lines that are not known to be on disk."""
-        return len(self._state.buffer)
-
-    @property
-    def is_full(self) -> bool:
-        """Whether as much waits for the server as may: `write` waits or drops now."""
-        return self._state.buffer.is_full
-
-    @property
-    def failure(self) -> RelmanError | None:
-        """What ended the writer; None while it works or tries to."""
-        return self._state.failure
 
     async def write(
         self,
@@ -133,10 +113,6 @@ class LogWriter:
                 while not condition():
                     await self._changed.wait()
         return bool(condition())
-
-    def _raise_failure(self) -> None:
-        if self._state.failure:
-            raise self._state.failure
 
     async def _run(self) -> None:
         """The writer's task. Were it to die silently, those who write would wait for ever."""
