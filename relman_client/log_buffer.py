@@ -103,11 +103,6 @@ class LogBuffer:
         return self._count
 
     @property
-    def has_unsent(self) -> bool:
-        """Whether a batch can be taken."""
-        return bool(self._waiting)
-
-    @property
     def is_full(self) -> bool:
         """Whether nothing more should be added before something is acknowledged."""
         return self._bytes >= self._options.max_buffered_bytes
@@ -117,14 +112,18 @@ class LogBuffer:
         """Sequence of the last line that was taken, ever; the committed one when none was."""
         return max(self._numbered, self.committed or 0)
 
-    def add(self, line: Line, now: float) -> None:
-        """Append a line, to the last batch if it may grow."""
+    def add(self, line: Line, now: float) -> bool:
+        """Append a line, to the last batch if it may grow; answers whether a batch is due at another time now."""
         size = _LINE_OVERHEAD + _length(line.text)
-        if not self._waiting or self._waiting[-1].first or self._would_overflow(self._waiting[-1], size):
-            self._waiting.append(_Batch(WriteLogsRequest(), now))
-        self._waiting[-1].add(line, size)
+        batch = self._waiting[-1] if self._waiting else None
+        begins = batch is None or bool(batch.first) or self._would_overflow(batch, size)
+        if batch is None or begins:
+            batch = _Batch(WriteLogsRequest(), now)
+            self._waiting.append(batch)
+        batch.add(line, size)
         self._bytes += size
         self._count += 1
+        return begins or batch.count == self._options.max_batch_entries
 
     def _would_overflow(self, batch: _Batch, size: int) -> bool:
         options = self._options

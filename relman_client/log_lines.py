@@ -15,6 +15,8 @@ def lines_of(text: str | bytes) -> tuple[list[str], bool]:
     Invalid UTF-8, NUL characters and lone surrogates become U+FFFD. Lines longer than 64 KiB become several, cut
     between characters.
     """
+    if isinstance(text, str) and len(text) * 4 <= MAX_LINE_BYTES and text.isprintable():  # as almost all are
+        return [text], False
     decoded, repaired = _repair(text)
     lines = decoded.removesuffix("\n").split("\n")
     return [piece for line in lines for piece in _pieces(line.removesuffix("\r"))], repaired

@@ -65,7 +65,7 @@ class WriterState:
         return not self.buffer.is_full or self.options.when_full == "drop" or self.is_closing or bool(self.failure)
 
     def add(self, line: Line, now: float) -> bool:
-        """Add a line, or drop it; answers whether there is something to send that there was not.
+        """Add a line, or drop it; answers whether something is to be sent at another time now.
 
         Raises ValueError when the writer is closed, and what ended it.
         """
@@ -76,10 +76,8 @@ class WriterState:
         if self.buffer.is_full and self.options.when_full == "drop":
             self._dropped += 1
             return False
-        had_unsent, had_full = self.buffer.has_unsent, self.buffer.has_full_batch
         self._own_up(now)
-        self._put(line, now)
-        return not had_unsent or (self.buffer.has_full_batch and not had_full)
+        return self._put(line, now)
 
     def await_all(self, now: float) -> int:
         """Someone waits for all that was added: hurry. Answers what to ask `has_arrived` for."""
@@ -163,9 +161,9 @@ class WriterState:
         self.is_broken = self.is_broken or began
         return began
 
-    def _put(self, line: Line, now: float) -> None:
-        self.buffer.add(line, now)
+    def _put(self, line: Line, now: float) -> bool:
         self._added += 1
+        return self.buffer.add(line, now)
 
     def _own_up(self, now: float) -> None:
         """Say in the log, where they would be, that lines were dropped."""

@@ -94,7 +94,7 @@ class LogWriter(HasState):
         lines, is_repaired = lines_of(text)
         for line in lines:
             with self._changed:
-                if not self._wait_until(state.has_room, timeout):
+                if not (state.has_room() or self._wait_until(state.has_room, timeout)):
                     raise TimeoutError(f"the buffer of the log was full for {timeout} s")
                 if state.add(Line(line, when, source, severity, is_repaired), time.monotonic()):
                     self._changed.notify_all()

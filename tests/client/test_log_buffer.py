@@ -76,7 +76,7 @@ def test_an_earlier_connection_may_deliver_late() -> None:
     assert taken(buffer) == {1: "line 1", 2: "line 2"}
     buffer.acknowledge(4)
     assert not len(buffer)
-    assert not buffer.has_unsent
+    assert buffer.due_in(now=0) is None
 
 
 def test_a_batch_is_due_when_it_is_full_or_has_waited() -> None:
