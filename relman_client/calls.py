@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 from relman_client import retries
 from relman_client.channel import ClientOptions
 from relman_client.credentials import Credentials, Tokens
-from relman_client.errors import RelmanError, from_rpc_error
+from relman_client.errors import ClientClosedError, RelmanError, from_rpc_error
 
 Request = TypeVar("Request", bound=Message)
 Metadata = Sequence[tuple[str, str | bytes]]
@@ -147,9 +147,11 @@ class StreamCall:
     def __call__(self, request: Any, timeout: float | None = None, metadata: Metadata | None = None) -> "Responses":
         """Open the stream: a message, or an iterator of messages where the RPC takes a stream."""
         token = self._context.token_for(self._path)
-        return Responses(
-            self._raw(request, timeout=timeout, metadata=with_token(metadata, token)), token, self._context
-        )
+        try:
+            call = self._raw(request, timeout=timeout, metadata=with_token(metadata, token))
+        except ValueError as error:
+            raise ClientClosedError(self._context.address) from error
+        return Responses(call, token, self._context)
 
 
 class Responses(Iterator[Any]):

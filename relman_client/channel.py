@@ -78,7 +78,7 @@ def channel_arguments(options: ClientOptions) -> list[tuple[str, Any]]:
         ("grpc.http2.ping_timeout_ms", 10_000),
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.max_reconnect_backoff_ms", 3_000),
+        ("grpc.max_reconnect_backoff_ms", 1_000),
         ("grpc.max_receive_message_length", 64 * 1024 * 1024),  # a page of releases with long notes
     ]
 

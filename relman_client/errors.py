@@ -1,4 +1,4 @@
-"""The one error of the client, with everything the server said."""
+"""The error of the client, with everything the server said; those that streams cannot get over have a class each."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -83,6 +83,60 @@ class RelmanError(Exception):
         return not self.reason and self.code in _ON_THE_WAY
 
 
+class SequenceConflictError(RelmanError):
+    """SEQUENCE_CONFLICT: the stream of a log has other lines where these should go. Someone else writes to it."""
+
+
+class LinesLostError(RelmanError):
+    """The server has less of a log's stream than it had acknowledged: it was restored from an older backup.
+
+    `metadata` says how much it had `acknowledged`, and what is `committed` now. What is in between is in no memory any
+    more; write what follows to a stream of another name.
+    """
+
+
+class SequenceGapError(RelmanError):
+    """SEQUENCE_GAP: lines before these are missing. A writer sends them again; raised when that does not help."""
+
+
+class LogFinishedError(RelmanError):
+    """LOG_FINISHED: the stream of a log takes no more lines."""
+
+
+class LogQuotaError(RelmanError):
+    """LOG_QUOTA: the deployment's log takes no more lines."""
+
+
+class WriterFencedError(RelmanError):
+    """WRITER_FENCED: someone else took the deployment over."""
+
+
+class CursorUnknownError(RelmanError):
+    """CURSOR_UNKNOWN: a cursor of another log or database, or from before a backup was restored. Start without one."""
+
+
+class ClientClosedError(RelmanError):
+    """The client was closed, so that a stream is over."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(grpc.StatusCode.CANCELLED, "the client was closed", address=address)
+
+    @property
+    def is_passing(self) -> bool:
+        """Nothing of a closed client works again."""
+        return False
+
+
+_BY_REASON: Mapping[str, type[RelmanError]] = {
+    "SEQUENCE_CONFLICT": SequenceConflictError,
+    "SEQUENCE_GAP": SequenceGapError,
+    "LOG_FINISHED": LogFinishedError,
+    "LOG_QUOTA": LogQuotaError,
+    "WRITER_FENCED": WriterFencedError,
+    "CURSOR_UNKNOWN": CursorUnknownError,
+}
+
+
 def from_rpc_error(error: grpc.RpcError, address: str) -> RelmanError:
     """Read the status, its google.rpc details and the request id out of what grpc raises."""
     code = error.code()
@@ -102,7 +156,7 @@ def from_rpc_error(error: grpc.RpcError, address: str) -> RelmanError:
             retry_after = detail.retry_delay.seconds + detail.retry_delay.nanos / 1e9
         elif isinstance(detail, details_pb.ResourceInfo):
             resource = detail
-    return RelmanError(
+    return _BY_REASON.get(reason, RelmanError)(
         code,
         message,
         reason=reason,

@@ -3,16 +3,15 @@
 import threading
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import grpc
 
 from relman_client.errors import RelmanError
-from relman_client.resume import ResumeOptions, follow
 from relman_client.retries import Backoff
-from relman_client.v1.deployment_pb2 import DeploymentEventType, HeartbeatDeploymentRequest, WatchDeploymentRequest
+from relman_client.v1.deployment_pb2 import DeploymentEventType, HeartbeatDeploymentRequest
 from relman_client.v1.lease_pb2 import Lease
-from relman_client.watch import FINAL, WatchPosition
+from relman_client.watch import FINAL, Watch
 
 if TYPE_CHECKING:
     from relman_client.client import Client
@@ -29,10 +28,6 @@ _FOR_GOOD = frozenset(
     }
 )
 _SHORTEST_CALL = 5.0  # seconds that a heartbeat may take, also when the next one is due earlier
-
-
-class _ClosedError(Exception):
-    """The keeper was closed while its watch was between two calls."""
 
 
 class LeaseKeeper:
@@ -64,7 +59,7 @@ class LeaseKeeper:
         self._closed = threading.Event()
         self._due = threading.Event()  # a heartbeat is, before its time
         self._ending = threading.RLock()  # one that may be taken again: on_lost may close
-        self._watching: Any = None  # a stream of grpc's
+        self._watching = Watch(client, deployment)
         for name, work in (("relman-lease-keeper", self._run), ("relman-lease-watch", self._watch)):
             threading.Thread(target=work, name=name, daemon=True).start()
 
@@ -78,8 +73,7 @@ class LeaseKeeper:
         with self._ending:
             self._closed.set()
             self._due.set()
-            if self._watching is not None:
-                self._watching.cancel()
+        self._watching.close()
 
     def __enter__(self) -> Self:
         return self
@@ -113,21 +107,13 @@ class LeaseKeeper:
 
     def _watch(self) -> None:
         """The watch's thread: what may have ended the lease lets a heartbeat find out."""
-        position = WatchPosition(self._request.deployment, None, keep_open=False)
         try:
-            for event in follow(self._open_watch, position, ResumeOptions(), self._client.options.retries):
+            for event in self._watching:
                 taken = event.type == DeploymentEventType.DEPLOYMENT_EVENT_TYPE_LEASE
                 if taken or event.deployment.status in FINAL:
                     self._due.set()
-        except (_ClosedError, RelmanError, ValueError):
-            return  # closed; or it cannot be watched, and the heartbeats alone will tell
-
-    def _open_watch(self, request: WatchDeploymentRequest) -> Any:  # a stream of grpc's
-        with self._ending:
-            if self._closed.is_set():
-                raise _ClosedError
-            self._watching = self._client.deployments.WatchDeployment(request)
-            return self._watching
+        except RelmanError:
+            return  # it cannot be watched, and the heartbeats alone will tell
 
     def _lose(self, error: RelmanError) -> None:
         with self._ending:

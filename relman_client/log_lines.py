@@ -1,15 +1,7 @@
-"""From what a command prints to entries of a log."""
+"""From what a command prints to lines of a log."""
 
 import re
-import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
-
-from relman_client.v1.log_pb2 import LogEntry
-
-if TYPE_CHECKING:
-    from relman_client.v1.common_pb2 import Severity
-    from relman_client.v1.log_pb2 import LogSource
 
 MAX_LINE_BYTES = 64 * 1024
 
@@ -17,24 +9,17 @@ _NOT_TEXT = re.compile("[\x00\ud800-\udfff]")
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
-def entries_of(
-    text: str | bytes,
-    source: "LogSource.ValueType",
-    severity: "Severity.ValueType",
-    nanoseconds: int | None = None,
-) -> Iterator[LogEntry]:
-    """One entry for each line; none for an empty text after the last line's end.
+def lines_of(text: str | bytes) -> tuple[list[str], bool]:
+    """The lines without their ends, and whether anything was replaced; one empty line for an empty text.
 
-    Invalid UTF-8, NUL characters and lone surrogates become U+FFFD, and the entry says so. Lines longer than 64 KiB
-    become several entries, cut between characters.
+    Invalid UTF-8, NUL characters and lone surrogates become U+FFFD. Lines longer than 64 KiB become several, cut
+    between characters.
     """
+    if isinstance(text, str) and len(text) * 4 <= MAX_LINE_BYTES and text.isprintable():  # as almost all are
+        return [text], False
     decoded, repaired = _repair(text)
-    when = time.time_ns() if nanoseconds is None else nanoseconds
-    for line in decoded.removesuffix("\n").split("\n"):
-        for piece in _pieces(line.removesuffix("\r")):
-            entry = LogEntry(source=source, severity=severity, text=piece, text_repaired=repaired)
-            entry.time.FromNanoseconds(when)
-            yield entry
+    lines = decoded.removesuffix("\n").split("\n")
+    return [piece for line in lines for piece in _pieces(line.removesuffix("\r"))], repaired
 
 
 def _repair(text: str | bytes) -> tuple[str, bool]:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Self
 import grpc
 
 from relman_client.errors import RelmanError
-from relman_client.log_buffer import LogBuffer, WriterOptions
-from relman_client.log_lines import entries_of
+from relman_client.log_buffer import Line, WriterOptions
+from relman_client.log_lines import lines_of
+from relman_client.log_state import HasState, Link, WriterState
 from relman_client.resume import ended_early
-from relman_client.retries import Backoff
 from relman_client.v1.common_pb2 import Severity
-from relman_client.v1.log_pb2 import LogSource, WriteLogsRequest, WriteLogsResponse
+from relman_client.v1.log_pb2 import LogSource, WriteLogsRequest
 
 if TYPE_CHECKING:
     from relman_client.client import Client
@@ -24,28 +24,25 @@ __all__ = ["LogWriter", "WriterOptions"]
 _LONGEST_WAIT = 0.5
 
 
-class _Link:
-    """One connection of a writer."""
-
-    def __init__(self) -> None:
-        self.is_open = False
-        """The server said where to resume."""
-        self.is_broken = False
-        self.finish_sent = False
-
-
-class LogWriter:
+class LogWriter(HasState):
     """Writes the lines of one stream of a deployment's log.
 
         with LogWriter(client, WriteLogsRequest.Open(deployment=id, stage="build")) as log:
             log.write("compiling")
 
-    `write` returns at once; a thread sends what was written, in batches, keeps it until the server has it on disk,
-    and after a break connects again and goes on where the server is. A stream that exists already is continued.
-    Memory is bounded: with 8 MiB waiting, `write` blocks until some of it is acknowledged.
+    `write` returns at once; a thread sends what was written, in batches, without waiting for one before it sends the
+    next, keeps it until the server has it on disk, and after a break connects again and goes on where the server is. A
+    stream that exists already is continued.
 
-    What cannot pass by itself (a stream that is finished, a quota, missing rights) ends the writer: `write`, `flush`
-    and `close` then raise it. Leaving the `with` block closes the stream, also after an exception.
+    Memory is bounded. When the server stays away until 8 MiB are waiting, `write` blocks as it would on a full pipe,
+    for as long as it takes: nothing is lost unless asked for. `WriterOptions` bounds that time, or lets lines be
+    dropped (which the log then says), or gives up after a time. What is waiting is in memory only, so a process that
+    ends without `close` loses it.
+
+    What cannot pass by itself ends the writer, and `write`, `flush` and `close` raise it: SequenceConflictError,
+    LinesLostError, LogFinishedError, LogQuotaError, WriterFencedError, or another RelmanError, for missing rights or a
+    login that has ended. Leaving the `with` block closes the stream, also after an exception. All methods may be called
+    from any thread.
     """
 
     def __init__(
@@ -59,37 +56,14 @@ class LogWriter:
     ) -> None:
         """Start connecting. `on_break` and `on_resume` are called in the writer's thread, once each outage."""
         self._client = client
-        self._stream = stream
         self._on_break = on_break
         self._on_resume = on_resume
-        self._buffer = LogBuffer(options or WriterOptions())
+        self._state = WriterState(stream, options or WriterOptions(), client.options.retries, time.monotonic())
         self._changed = threading.Condition()
-        self._hurry = False  # someone waits: send at once
-        self._closing = False
-        self._finish = False
-        self._done = False
-        self._failure: RelmanError | None = None
-        self._link = _Link()
-        self._is_broken = False  # and whoever asked for it was told
+        self._link = Link(time.monotonic())
         self._cancel: Callable[[], object] = lambda: None
         self._thread = threading.Thread(target=self._run, name="relman-log-writer", daemon=True)
         self._thread.start()
-
-    @property
-    def committed_sequence(self) -> int | None:
-        """Number of the last line that is on disk; None before the server was reached."""
-        return self._buffer.committed
-
-    @property
-    def unacknowledged(self) -> int:
-        """Lines that are not known to be on disk."""
-        with self._changed:
-            return len(self._buffer)
-
-    @property
-    def failure(self) -> RelmanError | None:
-        """What ended the writer; None while it works or tries to."""
-        return self._failure
 
     def write(
         self,
@@ -107,24 +81,22 @@ class LogWriter:
             source: Where it came from.
             severity: How serious it is; unset is stored as INFO.
             nanoseconds: When it was printed, since 1970; unset means now.
-            timeout: Seconds to wait while the buffer is full; unset: as long as it takes.
+            timeout: Seconds to wait while the buffer is full; unset: `max_block` of the options.
 
         Raises:
-            TimeoutError: The buffer was full for so long; the line is not added.
+            TimeoutError: The buffer was full for so long; the line, or the rest of several, is not added.
             RelmanError: The writer had to give up.
             ValueError: It was closed.
         """
-        for entry in entries_of(text, source, severity, nanoseconds):
+        state = self._state
+        timeout = state.options.max_block if timeout is None else timeout
+        when = time.time_ns() if nanoseconds is None else nanoseconds
+        lines, is_repaired = lines_of(text)
+        for line in lines:
             with self._changed:
-                has_room = self._wait_until(lambda: not self._buffer.is_full or self._failure or self._closing, timeout)
-                self._raise_failure()
-                if not has_room:
+                if not (state.has_room() or self._wait_until(state.has_room, timeout)):
                     raise TimeoutError(f"the buffer of the log was full for {timeout} s")
-                if self._closing:
-                    raise ValueError("the log writer is closed")
-                was_idle = not self._buffer.has_unsent
-                self._buffer.add(entry, time.monotonic())
-                if was_idle or self._buffer.has_full_batch:
+                if state.add(Line(line, when, source, severity, is_repaired), time.monotonic()):
                     self._changed.notify_all()
 
     def flush(self, timeout: float | None = None) -> None:
@@ -135,13 +107,12 @@ class LogWriter:
             RelmanError: The writer had to give up.
         """
         with self._changed:
-            self._hurry = True
+            count = self._state.await_all(time.monotonic())
             self._changed.notify_all()
-            arrived = self._wait_until(lambda: not len(self._buffer) or self._failure, timeout)
-            self._hurry = False
+            arrived = self._wait_until(lambda: self._state.has_arrived(count) or self._state.failure, timeout)
             self._raise_failure()
             if not arrived:
-                raise TimeoutError(f"{len(self._buffer)} lines were not acknowledged within {timeout} s")
+                raise TimeoutError(f"{self.unacknowledged} lines were not acknowledged within {timeout} s")
 
     def close(self, timeout: float | None = None, *, finish: bool = True) -> None:
         """Send what is left, wait until it is on disk, and end the stream.
@@ -154,18 +125,20 @@ class LogWriter:
             TimeoutError: Not everything was acknowledged in time.
             RelmanError: The writer had to give up.
         """
+        state = self._state
         with self._changed:
-            self._closing, self._finish = True, finish
-            self._done = self._done or self._is_settled(finished=False)
+            state.close(time.monotonic(), finish=finish)
             self._changed.notify_all()
-            self._wait_until(lambda: self._done or self._failure, timeout)
-            finished, self._done = self._done, True
-            self._link.is_broken = True
-            self._changed.notify_all()
-            self._raise_failure()
+            try:
+                self._wait_until(lambda: state.is_over or state.failure, timeout)
+            finally:
+                arrived, state.is_over = state.is_over, True
+                self._link.is_broken = True
+                self._changed.notify_all()
         self._cancel()
-        if not finished:
-            raise TimeoutError(f"{len(self._buffer)} lines were not acknowledged within {timeout} s")
+        self._raise_failure()
+        if not arrived:
+            raise TimeoutError(f"{self.unacknowledged} lines were not acknowledged within {timeout} s")
 
     def __enter__(self) -> Self:
         return self
@@ -173,7 +146,7 @@ class LogWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        self.close(self._state.options.close_timeout)
 
     def _wait_until(self, condition: Callable[[], object], timeout: float | None) -> bool:
         """Wait for a change after which the condition holds; answers whether it does.
@@ -188,45 +161,42 @@ class LogWriter:
             self._changed.wait(min(left, _LONGEST_WAIT))
         return True
 
-    def _raise_failure(self) -> None:
-        if self._failure:
-            raise self._failure
-
     def _run(self) -> None:
         """The writer's thread. Were it to die silently, those who write would block for ever."""
         try:
-            self._give_up(self._keep_connected())
-        except Exception as error:  # noqa: BLE001 - also of on_break and on_resume
+            self._keep_connected()
+        except RelmanError as error:
+            self._give_up(error)
+        except Exception as error:  # noqa: BLE001 - also of on_break and on_resume, and of a client that was closed
             self._give_up(RelmanError(grpc.StatusCode.INTERNAL, f"the log writer failed: {error!r}", reason="INTERNAL"))
 
-    def _keep_connected(self) -> RelmanError | None:
-        """Connect, and again after a break; answers the error that will not pass."""
-        backoff = Backoff(self._client.options.retries)
+    def _keep_connected(self) -> None:
+        """Connect, and again after a break; raises the error that will not pass."""
         while True:
-            error = self._connect(backoff)
-            if self._done:
-                return None
-            if not (error.is_passing or error.reason == "SEQUENCE_GAP"):
-                return error
-            if not self._is_broken and not error.token_was_refreshed:  # nothing broke when only the token was old
-                self._is_broken = True
+            error = self._connect()
+            with self._changed:
+                if self._state.is_over:
+                    return
+                delay = self._state.delay_after(error, time.monotonic())
+                breaks = self._state.breaks(error)
+            if breaks:
                 self._on_break(error)
             with self._changed:
-                if self._changed.wait_for(lambda: self._done, backoff.next(error)):
-                    return None
+                if self._changed.wait_for(lambda: self._state.is_over, delay):
+                    return
 
-    def _connect(self, backoff: Backoff) -> RelmanError:
+    def _connect(self) -> RelmanError:
         """One connection from beginning to end; answers why it ended."""
-        link = self._link = _Link()
+        link = self._link = Link(time.monotonic())
         responses = self._client.logs.WriteLogs(self._requests(link))
         self._cancel = responses.cancel
         try:
             for response in responses:
-                if self._is_broken:
-                    self._is_broken = False
+                with self._changed:
+                    resumed = self._state.heard(link, response, time.monotonic())
+                    self._changed.notify_all()
+                if resumed:
                     self._on_resume()
-                backoff.reset()
-                self._acknowledge(link, response)
             return ended_early()
         except RelmanError as error:
             return error
@@ -236,47 +206,20 @@ class LogWriter:
                 self._changed.notify_all()
             responses.cancel()
 
-    def _acknowledge(self, link: _Link, response: WriteLogsResponse) -> None:
+    def _give_up(self, error: RelmanError) -> None:
         with self._changed:
-            if link.is_open:
-                self._buffer.acknowledge(response.committed_sequence)
-            else:
-                self._buffer.resume(response.committed_sequence)
-                link.is_open = True
-            self._done = self._done or self._is_settled(finished=response.finished)
-            if response.finished and not self._done:
-                raise RelmanError(
-                    grpc.StatusCode.FAILED_PRECONDITION, "the log stream is finished", reason="LOG_FINISHED"
-                )
+            self._state.failure = error
             self._changed.notify_all()
 
-    def _is_settled(self, *, finished: bool) -> bool:
-        """Whether nothing is left to do; told by what the server said last of the stream."""
-        return self._closing and not len(self._buffer) and (finished or not self._finish)
-
-    def _give_up(self, error: RelmanError | None) -> None:
-        with self._changed:
-            self._failure = error
-            self._changed.notify_all()
-
-    def _requests(self, link: _Link) -> Iterator[WriteLogsRequest]:
+    def _requests(self, link: Link) -> Iterator[WriteLogsRequest]:
         """What is sent over one connection. Runs in a thread of grpc's."""
-        yield WriteLogsRequest(open=self._stream)
+        yield self._state.opening()
         while (request := self._next_request(link)) is not None:
             yield request
 
-    def _next_request(self, link: _Link) -> WriteLogsRequest | None:
+    def _next_request(self, link: Link) -> WriteLogsRequest | None:
         """Wait for the next message to send; None when there is no more for this connection."""
         with self._changed:
-            self._changed.wait_for(lambda: link.is_open or link.is_broken)
-            while not (link.is_broken or link.finish_sent):
-                due_in = self._buffer.due_in(time.monotonic())
-                if due_in is not None and (due_in == 0 or self._hurry or self._closing):
-                    return WriteLogsRequest(append=self._buffer.take())
-                if due_in is None and self._closing:
-                    if not self._finish:
-                        return None
-                    link.finish_sent = True
-                    return WriteLogsRequest(finish=WriteLogsRequest.Finish(last_sequence=self._buffer.last_sequence))
-                self._changed.wait(due_in)
-        return None
+            while isinstance(request := self._state.next_request(link, time.monotonic()), float):
+                self._changed.wait(request)
+        return request

@@ -34,11 +34,12 @@ class Backoff:
         self.failures = 0
 
     def next(self, error: RelmanError | None = None) -> float:
-        """Seconds to wait after one more failure; never less than the server asked for."""
+        """Seconds to wait after one more failure; never less than the server asked for, and not in step either then."""
         delay = min(self._options.initial_delay * 2.0 ** min(self.failures, 30), self._options.max_delay)
         self.failures += 1
         delay *= random.uniform(0.5, 1.0)  # noqa: S311 - spreads load; nothing secret
-        return max(delay, error.retry_after or 0.0) if error else delay
+        asked = error.retry_after if error else None
+        return delay if asked is None else asked + delay
 
     def reset(self) -> None:
         """Begin anew after a success."""

@@ -1,10 +1,15 @@
-"""Reading a deployment's log as it is written, every line once."""
+"""Reading a deployment's log: as it is written, or the whole of it in one go. Every line once."""
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
-from relman_client.resume import Position, ResumeOptions, follow
-from relman_client.v1.log_pb2 import LogEntries, TailLogsRequest, TailLogsResponse
+from relman_client.resume import Following, HasCursor, Position, ResumeOptions
+from relman_client.v1.log_pb2 import (
+    DownloadLogsRequest,
+    DownloadLogsResponse,
+    LogEntries,
+    TailLogsRequest,
+    TailLogsResponse,
+)
 
 if TYPE_CHECKING:
     from relman_client.client import Client
@@ -51,7 +56,7 @@ class TailPosition(Position[TailEvent]):
         return self._ended
 
 
-class Tail:
+class Tail(HasCursor, Following[TailEvent]):
     """The lines of a log: iterate it for entries, gaps and the end. It resumes after any break.
 
     `cursor` belongs to the last event of the iteration: a Tail made with it goes on right after.
@@ -59,16 +64,47 @@ class Tail:
 
     def __init__(self, client: "Client", request: TailLogsRequest, options: ResumeOptions | None = None) -> None:
         self._position = TailPosition(request)
-        self._events = follow(client.logs.TailLogs, self._position, options or ResumeOptions(), client.options.retries)
+        super().__init__(client.logs.TailLogs, self._position, options, client.options.retries)
 
-    @property
-    def cursor(self) -> str:
-        """Where to go on later."""
-        return self._position.cursor
 
-    def __iter__(self) -> Iterator[TailEvent]:
-        return self._events
+class DownloadPosition(Position[bytes]):
+    """Where a download stands: what it asks for, and the cursor after the last part."""
 
-    def close(self) -> None:
-        """End the call."""
-        self._events.close()
+    def __init__(self, request: DownloadLogsRequest) -> None:
+        self._request = request
+        self.cursor = request.cursor
+
+    def request(self) -> DownloadLogsRequest:
+        """The rest of the download."""
+        request = DownloadLogsRequest()
+        request.CopyFrom(self._request)
+        request.cursor = self.cursor
+        return request
+
+    def accept(self, answer: DownloadLogsResponse) -> bytes | None:
+        """Take the cursor, and the lines if there are any."""
+        self.cursor = answer.cursor or self.cursor
+        return answer.data or None
+
+    def is_complete(self) -> bool:
+        """The server ends the stream where the log ends."""
+        return True
+
+    def is_over(self) -> bool:
+        """Only the server knows."""
+        return False
+
+
+class Download(HasCursor, Following[bytes]):
+    """A log as text or JSON lines: iterate it for parts of whole lines, or `save` it. It resumes after any break.
+
+    `cursor` belongs to the last part: a Download made with it, and the same format and stage, goes on right after.
+    """
+
+    def __init__(self, client: "Client", request: DownloadLogsRequest, options: ResumeOptions | None = None) -> None:
+        self._position = DownloadPosition(request)
+        super().__init__(client.logs.DownloadLogs, self._position, options, client.options.retries)
+
+    def save(self, file: IO[bytes]) -> int:
+        """Write it to a binary file, opened for buffered writing; answers how many bytes that were."""
+        return sum(file.write(part) for part in self)

@@ -1,14 +1,14 @@
-"""Following what happens to a deployment: its state first, then every event once."""
+"""Following what happens: to a deployment, its state first, then every event once; or to all of them."""
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from relman_client.resume import Position, ResumeOptions, follow
+from relman_client.resume import Following, HasCursor, Position, ResumeOptions
 from relman_client.v1.deployment_pb2 import (
     DeploymentEvent,
     DeploymentEventType,
     DeploymentStatus,
     WatchDeploymentRequest,
+    WatchDeploymentsRequest,
 )
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class WatchPosition(Position[DeploymentEvent]):
         return self._over
 
 
-class Watch:
+class Watch(Following[DeploymentEvent]):
     """What happens to a deployment: iterate it for an event SNAPSHOT with the state now, then every event after it.
 
     It resumes after any break, and ends after the final event. `revision` belongs to the last event of the iteration.
@@ -94,18 +94,52 @@ class Watch:
             options: How to deal with breaks.
         """
         self._position = WatchPosition(deployment, after_revision, keep_open=keep_open)
-        self._events = follow(
-            client.deployments.WatchDeployment, self._position, options or ResumeOptions(), client.options.retries
-        )
+        super().__init__(client.deployments.WatchDeployment, self._position, options, client.options.retries)
 
     @property
     def revision(self) -> int | None:
         """Where to go on later."""
         return self._position.revision
 
-    def __iter__(self) -> Iterator[DeploymentEvent]:
-        return self._events
 
-    def close(self) -> None:
-        """End the call."""
-        self._events.close()
+class FeedPosition(Position[DeploymentEvent]):
+    """Where a feed stands: what it asks for, and the cursor of the last event."""
+
+    def __init__(self, request: WatchDeploymentsRequest) -> None:
+        self._request = request
+        self.cursor = request.cursor
+
+    def request(self) -> WatchDeploymentsRequest:
+        """The feed from here."""
+        request = WatchDeploymentsRequest()
+        request.CopyFrom(self._request)
+        request.cursor = self.cursor
+        return request
+
+    def accept(self, event: DeploymentEvent) -> DeploymentEvent | None:
+        """Take the cursor; a heartbeat is nothing to tell."""
+        self.cursor = event.cursor or self.cursor
+        return None if event.type == DeploymentEventType.DEPLOYMENT_EVENT_TYPE_HEARTBEAT else event
+
+    def is_complete(self) -> bool:
+        """There is always more to come."""
+        return False
+
+    def is_over(self) -> bool:
+        """As above."""
+        return False
+
+
+class Feed(HasCursor, Following[DeploymentEvent]):
+    """What happens to all deployments from now on, or after a cursor: iterate it, and `close` it, for it has no end.
+
+    It resumes after any break. `cursor` belongs to the last event of the iteration: a Feed made with it goes on right
+    after.
+    """
+
+    def __init__(
+        self, client: "Client", request: WatchDeploymentsRequest | None = None, options: ResumeOptions | None = None
+    ) -> None:
+        """Prepare to watch all, or those that the request asks for."""
+        self._position = FeedPosition(request or WatchDeploymentsRequest())
+        super().__init__(client.deployments.WatchDeployments, self._position, options, client.options.retries)

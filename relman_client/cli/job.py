@@ -37,6 +37,7 @@ class Job:
         self._result = ""
         self._log_lost = False
         self._deadline: float | None = None
+        self._was_held = False
         stream = WriteLogsRequest.Open(
             deployment=stage.deployment_id, stage=stage.id, stream_name=_stream_name(stage), lease=lease
         )
@@ -119,6 +120,9 @@ class Job:
         if self._log_lost:
             return
         try:
+            if self._log.is_full and self._deadline is None and not self._was_held:
+                self._was_held = True
+                note("relman: 8 MiB of output wait for relman, so the command is held back")
             self._log.write(line, source=source, nanoseconds=nanoseconds, timeout=self._patience())
         except TimeoutError:
             self._leave_undelivered()

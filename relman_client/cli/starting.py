@@ -1,7 +1,6 @@
 """Waiting until a deployment may start, saying what for, and starting it."""
 
 import time
-from contextlib import closing
 from datetime import timedelta
 from typing import Any
 
@@ -10,12 +9,13 @@ import typer
 from google.protobuf.duration_pb2 import Duration
 
 from relman_client.cli import exits
+from relman_client.cli.outages import Outages
 from relman_client.cli.output import word
 from relman_client.cli.patience import patiently
 from relman_client.cli.session import Session
 from relman_client.cli.text import exact, note, safe
 from relman_client.errors import RelmanError
-from relman_client.resume import ResumeOptions, follow
+from relman_client.resume import Following
 from relman_client.v1 import deployment_pb2 as pb
 from relman_client.watch import FINAL, WatchPosition
 
@@ -69,12 +69,8 @@ class Starter:
             return self._client.deployments.WatchDeployment(request, timeout=left)
 
         position = WatchPosition(self._deployment, None, keep_open=False)
-        options = ResumeOptions(
-            on_break=lambda _error: note("connection to relman lost, trying again"),
-            on_resume=lambda: note("connection to relman is back"),
-        )
         try:
-            with closing(follow(watch, position, options, self._client.options.retries)) as events:
+            with Following(watch, position, Outages().options, self._client.options.retries) as events:
                 for event in events:
                     if not self._still_waits(event.deployment):
                         return

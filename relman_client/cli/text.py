@@ -30,7 +30,21 @@ STYLES = {
     "abandoned": "dim",
     "unknown": "dim",
 }
-_CODES = {"green": 32, "blue": 34, "cyan": 36, "yellow": 33, "red": 31, "magenta": 35, "dim": 2, "bold": 1}
+_CODES = {
+    "green": "32",
+    "blue": "34",
+    "cyan": "36",
+    "yellow": "33",
+    "red": "31",
+    "magenta": "35",
+    "bright green": "92",
+    "bright blue": "94",
+    "bright cyan": "96",
+    "bright magenta": "95",
+    "bold red": "1;31",
+    "dim": "2",
+    "bold": "1",
+}
 
 
 def safe(text: str) -> str:

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from relman_client.cli import exits
-from relman_client.cli.logs import Printer
+from relman_client.cli.log_lines import Look, Printer
+from relman_client.cli.outages import Outages
 from relman_client.cli.output import as_json, print_json, print_json_line
 from relman_client.cli.session import Session
 from relman_client.cli.text import note
 from relman_client.cli.watch import event_line
-from relman_client.resume import ResumeOptions
 from relman_client.tail import Tail
 from relman_client.v1.deployment_pb2 import BlockerKind, Deployment, DeploymentEvent, DeploymentStatus
 from relman_client.v1.log_pb2 import LogEntries, TailLogsRequest
@@ -69,17 +69,14 @@ class _Wait:
         self._patience = patience
         self._deadline = None if patience.seconds is None else time.monotonic() + patience.seconds
         self._news: queue.SimpleQueue[_News] = queue.SimpleQueue()
-        self._printer = Printer(session, deployment, prefixed=True, times=False)
+        self._printer = Printer(session, deployment, Look())
         self._now: Deployment | None = None
-        self._over = False
+        self._outages = Outages(overwrites=False)  # lines of the log may come meanwhile
 
     def run(self) -> int:
         # A break is told of once: by the events, which there are in any case.
-        told = ResumeOptions(
-            on_break=lambda _: self._tell("connection to relman lost, trying again"),
-            on_resume=lambda: self._tell("connection to relman is back"),
-        )
-        self._read(Watch(self._session.client, self._deployment, options=told))
+        watch = Watch(self._session.client, self._deployment, options=self._outages.options)
+        self._read(watch)
         if self._patience.follow:
             request = TailLogsRequest(deployment=self._deployment, follow=True)
             lines = (event for event in Tail(self._session.client, request) if isinstance(event, LogEntries))
@@ -87,7 +84,8 @@ class _Wait:
         try:
             status = self._until_it_ends()
         finally:
-            self._over = True
+            self._outages.say_no_more()
+            watch.close()
         if self._now is not None and self._session.wants_json and not self._patience.follow:
             print_json(as_json(self._now))
         return status
@@ -102,10 +100,6 @@ class _Wait:
                 self._news.put(error)
 
         threading.Thread(target=read, name="relman-wait", daemon=True).start()
-
-    def _tell(self, text: str) -> None:
-        if not self._over:  # what breaks then is closed by us
-            note(text)
 
     def _until_it_ends(self) -> int:
         while True:

@@ -79,6 +79,7 @@ def test_a_server_killed_during_a_run_loses_and_repeats_no_line(server_process: 
             time.sleep(0.3)
             server_process.start()
         shown, said = running.communicate(timeout=40)
+        wait_for(lambda: len(resumed) == 2)  # this process may be the last to notice that the server is back
         complete = CompleteDeploymentRequest(deployment=deployment, outcome=Outcome.OUTCOME_SUCCEEDED)
         client.deployments.CompleteDeployment(complete)
         for follower in followers:

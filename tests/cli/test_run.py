@@ -260,6 +260,7 @@ def test_while_it_waits_for_a_server_that_is_away_it_can_be_ended(
         started.stdin.flush()
         assert started.stderr is not None
         assert started.stderr.readline() == "relman: connection lost, buffering\n"
+        assert started.stderr.readline() == "relman: 8 MiB of output wait for relman, so the command is held back\n"
         for _ in range(10):  # the command may be slow to end
             time.sleep(2)
             if started.poll() is not None:

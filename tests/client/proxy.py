@@ -1,7 +1,8 @@
-"""A TCP proxy in the test's process, whose connections can be cut."""
+"""A TCP proxy in the test's process, whose connections can be cut, frozen and slowed down."""
 
 import socket
 import threading
+import time
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -24,6 +25,9 @@ class Proxy:
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._refusing = False
+        self._flowing = threading.Event()
+        self._flowing.set()
+        self._delay = 0.0
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut(self) -> None:
@@ -42,6 +46,18 @@ class Proxy:
         """Let callers in again."""
         self._refusing = False
 
+    def freeze(self) -> None:
+        """Pass nothing on any more, and let everyone wait: connections stay, as those of a server that hangs."""
+        self._flowing.clear()
+
+    def thaw(self) -> None:
+        """Pass on again, beginning with what came meanwhile."""
+        self._flowing.set()
+
+    def delay(self, seconds: float) -> None:
+        """Let each piece wait that long from now on."""
+        self._delay = seconds
+
     def __enter__(self) -> Self:
         return self
 
@@ -49,6 +65,7 @@ class Proxy:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._listener.close()
+        self.thaw()
         self.cut()
 
     def _accept(self) -> None:
@@ -74,6 +91,9 @@ class Proxy:
     def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
         with suppress(OSError):
             while data := source.recv(64 * 1024):
+                self._flowing.wait()
+                if self._delay:
+                    time.sleep(self._delay)
                 sink.sendall(data)
         for end in (source, sink):
             with suppress(OSError):

@@ -7,16 +7,24 @@ from datetime import timedelta
 
 import pytest
 
-from relman_client import Client, RelmanError, ResumeOptions, Tail, Watch, aio
+from relman_client import Client, Download, Feed, RelmanError, ResumeOptions, Tail, Watch, aio
 from relman_client.v1.common_pb2 import Outcome
 from relman_client.v1.deployment_pb2 import (
+    CancelDeploymentRequest,
     CompleteDeploymentRequest,
     DeploymentEvent,
     DeploymentEventType,
     DeploymentStatus,
     StartDeploymentRequest,
 )
-from relman_client.v1.log_pb2 import AppendLogsRequest, LogEntries, LogEntry, TailLogsRequest, TailLogsResponse
+from relman_client.v1.log_pb2 import (
+    AppendLogsRequest,
+    DownloadLogsRequest,
+    LogEntries,
+    LogEntry,
+    TailLogsRequest,
+    TailLogsResponse,
+)
 from relman_client.v1.stage_pb2 import ReportStageProgressRequest
 from tests.client.pipelines import create_deployment, start_deployment, start_stage, texts_of, writer
 from tests.client.proxy import Proxy
@@ -142,6 +150,50 @@ def test_a_watch_over_cut_connections_has_no_gap_and_no_repeat(running: ServerPr
     assert watch.revision == seen[-1].revision
 
 
+def test_a_feed_over_cut_connections_has_no_gap_and_no_repeat(running: ServerProcess, admin: Client) -> None:
+    """Asking again without the cursor loses what happened meanwhile."""
+    seen: list[DeploymentEvent] = []
+    breaks: list[RelmanError] = []
+    with Proxy(running.address) as proxy, Client(proxy.address, credentials=admin.credentials) as client:
+        feed = Feed(client, options=ResumeOptions(on_break=breaks.append))
+        thread = threading.Thread(target=lambda: seen.extend(feed))
+        thread.start()
+        while not feed.cursor:
+            thread.join(0.01)
+        deployments = []
+        for _ in range(5):
+            deployments.append(create_deployment(admin))
+            proxy.cut()
+            admin.deployments.CancelDeployment(CancelDeploymentRequest(deployment=deployments[-1]))
+        last = start_deployment(admin)
+        while not seen or seen[-1].deployment_id != last or seen[-1].revision != 2:
+            thread.join(0.01)
+        feed.close()
+        thread.join(10)
+    assert breaks
+    assert [(event.deployment_id, event.revision) for event in seen] == [
+        (deployment, revision) for deployment in (*deployments, last) for revision in (1, 2)
+    ]
+
+
+def test_a_download_over_cut_connections_is_the_whole_log(
+    running: ServerProcess, admin: Client, deployment: str
+) -> None:
+    lines = [f"line {number} {'x' * 1000}" for number in range(2_000)]
+    with writer(admin, deployment, "build") as log:
+        log.write("\n".join(lines))
+    breaks: list[RelmanError] = []
+    with Proxy(running.address) as proxy, Client(proxy.address, credentials=admin.credentials) as client:
+        request = DownloadLogsRequest(deployment=deployment)
+        saved = b""
+        for part in Download(client, request, ResumeOptions(on_break=breaks.append)):
+            saved += part
+            if len(breaks) < 3:
+                proxy.cut()
+    assert breaks
+    assert [line.split(" ", 2)[2] for line in saved.decode().splitlines()] == lines
+
+
 async def test_a_tail_goes_on_when_the_login_expires(server: RunningServer, clock: MovableClock) -> None:
     """The server ends streams of expired tokens; without a refresh the tail would end there, too."""
     admin = server.admin
@@ -162,7 +214,7 @@ async def test_a_tail_goes_on_when_the_login_expires(server: RunningServer, cloc
             return True
 
     async with aio.Client(server.address, credentials=Exchanged()) as client:
-        tail = aio.tail(
+        tail = aio.Tail(
             client,
             TailLogsRequest(deployment=deployment, follow=True),
             ResumeOptions(on_break=breaks.append),
@@ -177,7 +229,7 @@ async def test_a_tail_goes_on_when_the_login_expires(server: RunningServer, cloc
             event = await asyncio.wait_for(anext(tail), 20)
             assert isinstance(event, LogEntries)
             texts += [line.text for line in event.entries]
-        await tail.aclose()
+        await tail.close()
     assert texts == ["after"]
     assert breaks == []  # nobody is told of a connection that was lost: it was not
 
@@ -190,9 +242,9 @@ async def test_the_asyncio_client_follows_as_the_other_one_does(running: ServerP
         )
         await client.logs.AppendLogs(request)
         await asyncio.to_thread(complete, admin, deployment)
-        tail = aio.tail(client, TailLogsRequest(deployment=deployment, follow=True))
+        tail = aio.Tail(client, TailLogsRequest(deployment=deployment, follow=True))
         events = [event async for event in tail]
-        watched = [event async for event in aio.watch(client, deployment, after_revision=0)]
+        watched = [event async for event in aio.Watch(client, deployment, after_revision=0)]
     assert isinstance(events[-1], TailLogsResponse.End)
     assert revisions(watched[1:]) == [1, 2, 3]
     assert texts_of(admin, deployment) == ["one"]

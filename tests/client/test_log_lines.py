@@ -1,22 +1,16 @@
 import pytest
 
-from relman_client.log_lines import MAX_LINE_BYTES, entries_of
-from relman_client.v1.common_pb2 import Severity
-from relman_client.v1.log_pb2 import LogEntry, LogSource
-
-
-def lines(text: str | bytes) -> list[LogEntry]:
-    return list(entries_of(text, LogSource.LOG_SOURCE_STDOUT, Severity.SEVERITY_INFO))
+from relman_client.log_lines import MAX_LINE_BYTES, lines_of
 
 
 @pytest.mark.parametrize("text", ["a\nb\n", "a\r\nb\r\n", "a\r\nb", b"a\nb"])
 def test_each_line_is_an_entry_without_its_end(text: str | bytes) -> None:
-    assert [entry.text for entry in lines(text)] == ["a", "b"]
+    assert lines_of(text) == (["a", "b"], False)
 
 
 def test_empty_lines_are_lines() -> None:
-    assert [entry.text for entry in lines("a\n\nb")] == ["a", "", "b"]
-    assert [entry.text for entry in lines("")] == [""]
+    assert lines_of("a\n\nb")[0] == ["a", "", "b"]
+    assert lines_of("")[0] == [""]
 
 
 @pytest.mark.parametrize(
@@ -24,23 +18,22 @@ def test_empty_lines_are_lines() -> None:
     [(b"a\xffb", "a\ufffdb"), ("a\x00b", "a\ufffdb"), ("a\ud800b", "a\ufffdb"), (b"caf\xc3", "caf\ufffd")],
 )
 def test_what_is_no_text_is_replaced_and_flagged(text: str | bytes, repaired: str) -> None:
-    [entry] = lines(text)
-    assert (entry.text, entry.text_repaired) == (repaired, True)
+    assert lines_of(text) == ([repaired], True)
 
 
 def test_a_replacement_character_that_was_there_is_no_repair() -> None:
-    assert not lines("a\ufffdb")[0].text_repaired
+    assert lines_of("a\ufffdb") == (["a\ufffdb"], False)
 
 
 @pytest.mark.parametrize("character", ["x", "ä", "漢", "𝄞"])
 def test_a_long_line_is_cut_between_characters(character: str) -> None:
     text = "." + character * MAX_LINE_BYTES
-    entries = lines(text)
-    assert "".join(entry.text for entry in entries) == text
-    assert all(len(entry.text.encode()) <= MAX_LINE_BYTES for entry in entries)
-    assert all(len(entry.text.encode()) > MAX_LINE_BYTES - 4 for entry in entries[:-1])
+    lines, _ = lines_of(text)
+    assert "".join(lines) == text
+    assert all(len(line.encode()) <= MAX_LINE_BYTES for line in lines)
+    assert all(len(line.encode()) > MAX_LINE_BYTES - 4 for line in lines[:-1])
 
 
 def test_a_line_of_exactly_64_kib_stays_whole() -> None:
-    assert len(lines("x" * MAX_LINE_BYTES)) == 1
-    assert len(lines("x" * (MAX_LINE_BYTES + 1))) == 2
+    assert len(lines_of("x" * MAX_LINE_BYTES)[0]) == 1
+    assert len(lines_of("x" * (MAX_LINE_BYTES + 1))[0]) == 2

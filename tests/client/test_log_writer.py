@@ -1,3 +1,5 @@
+"""What is left to say of the writer with a thread: see test_writers.py for what both kinds do."""
+
 import threading
 import time
 
@@ -6,21 +8,13 @@ import pytest
 from relman_client import Client, LogWriter, RelmanError, ResumeOptions, Tail
 from relman_client.v1.deployment_pb2 import CancelDeploymentRequest, DeploymentStatus
 from relman_client.v1.log_pb2 import LogEntries, TailLogsRequest, TailLogsResponse, WriteLogsRequest
-from tests.client.pipelines import log_of, start_deployment, texts_of, writer
+from tests.client.pipelines import log_of, texts_of, writer
 from tests.client.proxy import Proxy
 from tests.services.relman import ServerProcess
 
 
 def lines(count: int) -> list[str]:
     return [f"line {number}" for number in range(count)]
-
-
-def test_lines_arrive_in_order_and_closing_waits_for_them(admin: Client, deployment: str) -> None:
-    with writer(admin, deployment) as log:
-        for line in lines(5_000):
-            log.write(line)
-    assert texts_of(admin, deployment) == lines(5_000)
-    assert log.unacknowledged == 0
 
 
 def test_a_line_is_there_soon_although_nothing_follows_it(admin: Client, deployment: str) -> None:
@@ -32,32 +26,12 @@ def test_a_line_is_there_soon_although_nothing_follows_it(admin: Client, deploym
     log.close()
 
 
-def test_flush_waits_until_everything_is_on_disk(admin: Client, deployment: str) -> None:
-    log = writer(admin, deployment, max_delay=60)
-    log.write("one")
-    log.flush(timeout=10)
-    assert log.committed_sequence == 1
-    assert texts_of(admin, deployment) == ["one"]
-    log.close()
-
-
 def test_a_stream_that_was_left_open_is_continued(admin: Client, deployment: str) -> None:
     for text in ("before", "after"):
         log = writer(admin, deployment)
         log.write(text)
         log.close(timeout=10, finish=False)
     assert [(entry.sequence, entry.text) for entry in log_of(admin, deployment)] == [(1, "before"), (2, "after")]
-
-
-def test_a_finished_stream_takes_nothing_more(admin: Client, deployment: str) -> None:
-    writer(admin, deployment).close(timeout=10)
-    log = writer(admin, deployment)
-    log.write("late")
-    with pytest.raises(RelmanError) as refused:
-        log.close(timeout=10)
-    assert refused.value.reason == "LOG_FINISHED"
-    with pytest.raises(RelmanError):
-        log.write("later still")
 
 
 def test_what_will_not_pass_ends_the_writer(admin: Client) -> None:
@@ -73,40 +47,6 @@ def test_text_that_is_none_is_repaired_on_the_way(admin: Client, deployment: str
         log.write(b"caf\xe9\x00")
     [entry] = log_of(admin, deployment)
     assert (entry.text, entry.text_repaired) == ("caf\ufffd\ufffd", True)
-
-
-def test_a_full_buffer_holds_back_who_writes(running: ServerProcess, admin: Client, deployment: str) -> None:
-    """Without the bound, everything is taken at once while nobody listens."""
-    with Proxy(running.address) as proxy, Client(proxy.address, credentials=admin.credentials) as client:
-        proxy.refuse()
-        log = writer(client, deployment, max_buffered_bytes=10_000)
-        written: list[str] = []
-
-        def write() -> None:
-            for line in lines(500):
-                log.write(line)
-                written.append(line)
-
-        thread = threading.Thread(target=write)
-        thread.start()
-        thread.join(1)
-        assert thread.is_alive()
-        assert 10 < len(written) < 100
-        proxy.admit()
-        thread.join(20)
-        log.close(timeout=20)
-    assert texts_of(admin, deployment) == lines(500)
-
-
-def test_closing_gives_up_in_time_and_says_what_is_missing(running: ServerProcess, deployment: str) -> None:
-    with Proxy(running.address) as proxy, Client(proxy.address, token="x") as client:
-        proxy.refuse()
-        log = writer(client, deployment)
-        log.write("lost")
-        with pytest.raises(TimeoutError, match="1 lines"):
-            log.close(timeout=0.3)
-    with pytest.raises(ValueError, match="closed"):
-        log.write("late")
 
 
 def test_connections_cut_again_and_again_lose_and_repeat_nothing(
@@ -153,17 +93,3 @@ def test_connections_cut_again_and_again_lose_and_repeat_nothing(
     assert texts_of(admin, deployment) == lines(3_000)
     assert seen == lines(3_000)
     assert ends == [DeploymentStatus.DEPLOYMENT_STATUS_CANCELLED]
-
-
-def test_two_who_write_the_same_stream_are_told(admin: Client) -> None:
-    deployment = start_deployment(admin)
-    first, second = writer(admin, deployment), writer(admin, deployment)
-    while second.committed_sequence is None:  # it is connected, and thinks it begins with 1
-        time.sleep(0.01)
-    first.write("first")
-    first.flush(timeout=10)
-    second.write("second")
-    with pytest.raises(RelmanError) as refused:
-        second.close(timeout=10)
-    assert refused.value.reason == "SEQUENCE_CONFLICT"
-    first.close(timeout=10)

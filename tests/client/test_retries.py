@@ -62,6 +62,8 @@ def test_delays_grow_up_to_a_limit_and_begin_anew_after_a_success() -> None:
     assert backoff.next() <= 1
 
 
-def test_the_server_may_ask_for_a_longer_delay() -> None:
+def test_the_server_may_ask_for_a_longer_delay_which_is_spread_too() -> None:
     error = RelmanError(grpc.StatusCode.UNAVAILABLE, "", retry_after=9)
-    assert Backoff().next(error) == 9
+    delays = {Backoff().next(error) for _ in range(5)}
+    assert len(delays) > 1
+    assert all(9 < delay <= 9.1 for delay in delays)
