@@ -25,8 +25,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chosen = settings.load(flags)
     except SettingsError as error:
         return settings.fail(error)
-    # Importing the server takes a second: who asked wrongly is told before.
-    from relman_server.commands import run  # noqa: PLC0415 - as just said
+    # Importing the server takes a second: who asked wrongly is told before, and who only watches does without.
+    if flags["command"] == "serve" and chosen.workers > 1:
+        from relman_server.supervisor import Supervisor  # noqa: PLC0415 - as just said
+
+        try:
+            return Supervisor(chosen, sys.argv[1:] if arguments is None else arguments).run()
+        except OSError as error:
+            return settings.fail(error, status=1)
+    from relman_server.commands import run  # noqa: PLC0415 - as above
 
     return run(flags["command"], chosen)
 

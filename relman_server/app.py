@@ -119,8 +119,9 @@ MAX_HASHES_WAITING = 200
 class App:
     """A server that is ready to be started: `async with App(settings).serving() as address`."""
 
-    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
+    def __init__(self, settings: Settings, clock: Clock | None = None, *, shares_port: bool = False) -> None:
         self.settings = settings
+        self._shares_port = shares_port
         self.clock = clock or SystemClock()
         self.registry = CollectorRegistry()
         self.lifetimes = Lifetimes(Limits(settings.max_streams, settings.max_streams_per_user))
@@ -166,6 +167,7 @@ class App:
             self.lifetimes,
             with_reflection=self.settings.reflection_on,
             with_channelz=self.settings.on_loopback,
+            shares_port=self._shares_port,
         )
         address = self._bind(rpc)
         await health.look()

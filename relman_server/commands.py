@@ -8,7 +8,7 @@ import sys
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from relman_server import settings
+from relman_server import settings, supervisor
 from relman_server.app import App
 from relman_server.kernel import log_format
 from relman_server.kernel.db import embedded, schema
@@ -70,13 +70,15 @@ async def serve(chosen: Settings) -> int:
 
 
 async def _serve(chosen: Settings) -> int:
-    app = App(chosen)
+    app = App(chosen, shares_port=supervisor.is_worker())
     try:
         await asyncio.to_thread(schema.require_newest, app.db.writes)
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
+        if supervisor.is_worker():
+            supervisor.end_with_supervisor()
         async with app.serving(lambda: first_admin(app.db, chosen)) as address:
             sys.stdout.write(f"relman is serving on {address}\n")
             sys.stdout.flush()

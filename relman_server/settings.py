@@ -35,6 +35,7 @@ OTHERS = {
     "RELMAN_ENVIRONMENT",
     "RELMAN_PLAINTEXT",
     "RELMAN_CA_FILE",
+    "RELMAN_WORKER_OF",  # what the server tells its own workers
 }
 TESTS = "RELMAN_TEST_"
 
@@ -60,6 +61,7 @@ class Settings(BaseModel):
         None, description="the same database, past a pooler that shares connections: wake-ups need one of their own"
     )
     database_connections: int = Field(8, ge=1, le=200, description="connections for reads, and as many for writes")
+    workers: int = Field(1, ge=1, le=64, description="processes that serve on the same port; PostgreSQL only")
     admin_email: str | None = Field(None, description="email of the admin to create when there is none")
     admin_password: SecretStr | None = Field(None, description="its password; without one, one is made and printed")
     registration: Literal["open", "closed"] | None = Field(
@@ -152,6 +154,8 @@ class Settings(BaseModel):
             raise ValueError(
                 f"listen: {self.listen} is reachable from elsewhere: set tls_certificate and tls_key, or say insecure"
             )
+        if self.workers > 1 and self.is_embedded:
+            raise ValueError("workers: an embedded database belongs to one process; several need PostgreSQL")
         return self
 
     @property
@@ -267,7 +271,7 @@ def _sentence(error: ValidationError) -> str:
     return "; ".join(parts)
 
 
-def fail(error: Exception) -> int:
-    """Print the one line, and return the exit status of a usage error."""
+def fail(error: Exception, status: int = 2) -> int:
+    """Print the one line, and return the exit status: unless told otherwise that of a usage error."""
     sys.stderr.write(f"relman-server: {' '.join(str(error).split())}\n")
-    return 2
+    return status

@@ -30,6 +30,7 @@ def test_every_setting_is_a_flag() -> None:
 
 
 WRONG = {
+    "WORKERS": ["0", "x", "65", "2"],  # two, of an embedded database
     "LISTEN": ["nonsense", ":50051", "127.0.0.1:", "127.0.0.1:99999", "127.0.0.1:-1", "127.0.0.1:http"],
     "DATABASE_URL": ["nonsense", "mysql://x", "sqlite://", "sqlite:///:memory:", "postgresql+asyncpg://x/y"],
     "DATABASE_CONNECTIONS": ["0", "201", "many", "1.5"],

@@ -30,8 +30,6 @@ OPTIONS = [
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     # A page of releases with long notes is larger than what is taken; clients set how much they take.
     ("grpc.max_send_message_length", MAX_ANSWER_BYTES),
-    # Or a second server would share the port, and take half of the first one's calls, instead of being refused.
-    ("grpc.so_reuseport", 0),
     # 2,000 streams opened at once lost 79 at the default of 1,000.
     ("grpc.server.max_pending_requests", 10_000),
     # A frozen follower is noticed by pings that it does not answer; without the ping timeout after a minute only.
@@ -72,6 +70,7 @@ class RpcServer:
         lifetimes: The streams that are open.
         with_reflection: Serve reflection, for grpcurl and buf curl.
         with_channelz: Serve channelz, for debugging connections.
+        shares_port: Other processes serve on the same port.
     """
 
     def __init__(
@@ -83,12 +82,16 @@ class RpcServer:
         *,
         with_reflection: bool,
         with_channelz: bool,
+        shares_port: bool = False,
     ) -> None:
         policies = descriptors.policies([registration.descriptor for registration in registrations])
         logging.getLogger("grpc._cython.cygrpc").addFilter(_is_no_departure)
         self._health = health
+        self._shares_port = shares_port
         self._lifetimes = lifetimes
-        self._server = grpc.aio.server(interceptors=[Chain(interceptors, policies)], options=OPTIONS)
+        # Or a second server would share the port, and take half of the first one's calls, instead of being refused.
+        options = [*OPTIONS, ("grpc.so_reuseport", int(shares_port))]
+        self._server = grpc.aio.server(interceptors=[Chain(interceptors, policies)], options=options)
         for registration in registrations:
             registration.add(registration.servicer, self._server)
 
@@ -102,7 +105,8 @@ class RpcServer:
 
     def bind(self, address: str, tls: Tls | None) -> int:
         """Listen on `host:port` and return the port; raise OSError when that is not possible."""
-        _try(address)
+        if not self._shares_port:  # whoever watches has tried; here it would take calls of the others, and drop them
+            _try(address)
         try:
             if tls is None:
                 return self._server.add_insecure_port(address)
