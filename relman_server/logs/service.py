@@ -11,7 +11,7 @@ from relman_server.kernel.errors import InvalidInput, Violation
 from relman_server.kernel.identity import current_call
 from relman_server.kernel.rpc.chain import Context
 from relman_server.kernel.streams.delivery import Delivery
-from relman_server.logs import appending, convert, listing, logic, store
+from relman_server.logs import appending, convert, lines, listing, logic, store
 from relman_server.logs.appending import Append
 from relman_server.logs.download import download
 from relman_server.logs.feed import LogHub
@@ -41,15 +41,15 @@ class LogService(log_pb2_grpc.DeploymentLogServiceServicer):
 
     async def AppendLogs(self, request: pb.AppendLogsRequest, context: Context) -> pb.AppendLogsResponse:
         opening = convert.opening(request)
-        lines = convert.appended_lines(request, self._clock.now())
+        arrived = lines.appended_lines(request, self._clock.now())
         call = current_call.get()
         try:
             if call.repeat is not None:  # the answer is kept beside its effect, in a transaction of its own
                 append = appending.append_logs
-                return await self._db.write(append, opening, lines, self._quota, into=convert.append_response)
+                return await self._db.write(append, opening, arrived, self._quota, into=convert.append_response)
             self._group.require_room()
             stream, _ = await self._open(opening)
-            return convert.append_response(await self._group.submit(Append(stream, lines, call.caller)))
+            return convert.append_response(await self._group.submit(Append(stream, arrived, call.caller)))
         except logic.QuotaReached as error:
             await self._note_quota(opening.deployment, error)
             raise
@@ -64,7 +64,7 @@ class LogService(log_pb2_grpc.DeploymentLogServiceServicer):
         await delivery.send(convert.write_response(progress))
         try:
             writing = Writing(stream, current_call.get().caller, self._group, delivery)
-            await writing.run(requests, lambda request: convert.written_lines(request, self._clock.now()))
+            await writing.run(requests, lambda request: lines.written_lines(request, self._clock.now()))
         except logic.QuotaReached as error:
             await self._note_quota(stream.deployment_id, error)
             raise
@@ -88,7 +88,7 @@ class LogService(log_pb2_grpc.DeploymentLogServiceServicer):
         await download(self._db, _delivery(context), convert.download_logs(request))
 
     async def _note_quota(self, deployment_id: UUID, error: logic.QuotaReached) -> None:
-        line = convert.system_line(error.message, self._clock.now())
+        line = lines.system_line(error.message, self._clock.now())
         await self._db.write(appending.note_quota, deployment_id, line)
 
 

@@ -9,8 +9,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from relman_client.v1 import common_pb2
 from relman_client.v1 import log_pb2 as pb
 from relman_server.logs import convert
-from relman_server.logs.convert import NumberedLines
 from relman_server.logs.inputs import MAX_CHUNK_BYTES, MAX_TEXT_BYTES, Wanted
+from relman_server.logs.lines import NumberedLines, appended_lines
 from tests.logs.steps import lines
 
 NOW = datetime(2024, 5, 1, 12, tzinfo=UTC)
@@ -75,7 +75,7 @@ def test_what_a_newer_client_says_besides_is_not_stored() -> None:
     request = pb.AppendLogsRequest(first_sequence=1)
     request.MergeFromString(b"\x2a" + bytes([len(unknown)]) + unknown)
     assert b"extra" in request.SerializeToString()
-    (chunk,) = convert.appended_lines(request, NOW).chunks("s", None, 0)
+    (chunk,) = appended_lines(request, NOW).chunks("s", None, 0)
     assert b"extra" not in chunk.payload
 
 

@@ -19,9 +19,10 @@ from relman_server.kernel.clock import SystemClock
 from relman_server.kernel.db import Transaction
 from relman_server.kernel.errors import Aborted, RelmanError, ResourceExhausted
 from relman_server.kernel.identity import Identity, current_call
-from relman_server.logs import appending, convert, group, logic, writing
+from relman_server.logs import appending, group, lines, logic, writing
 from relman_server.logs.appending import Append
 from relman_server.logs.inputs import Opening
+from relman_server.logs.lines import NumberedLines
 from tests.conftest import serving
 from tests.factories import RunningServer, make_deployment, make_release, make_service, make_team, refused
 from tests.logs.steps import Writer, append, new_log, texts_of
@@ -29,8 +30,8 @@ from tests.logs.steps import Writer, append, new_log, texts_of
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 
 
-def _lines(first: int, *texts: str, finish: bool = False) -> convert.NumberedLines:
-    return convert.NumberedLines([pb.LogEntry(text=text) for text in texts], first, NOW, finish=finish)
+def _lines(first: int, *texts: str, finish: bool = False) -> NumberedLines:
+    return NumberedLines([pb.LogEntry(text=text) for text in texts], first, NOW, finish=finish)
 
 
 def _identity(server: RunningServer) -> Identity:
@@ -208,14 +209,14 @@ async def test_a_writer_that_sends_more_than_the_disk_takes_is_held_up(
 ) -> None:
     """Of two thousand messages the server reads no more than one writer may have ahead."""
     read = 0
-    written_lines = convert.written_lines
+    written_lines = lines.written_lines
 
     def counting(*arguments: Any) -> Any:
         nonlocal read
         read += 1
         return written_lines(*arguments)
 
-    monkeypatch.setattr(convert, "written_lines", counting)
+    monkeypatch.setattr(lines, "written_lines", counting)
     go_on = asyncio.Event()
     commit = shared_server.app.group_commit._commit
 
