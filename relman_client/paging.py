@@ -55,6 +55,16 @@ async def aeach(
         _turn(asked, page.next_page_token)
 
 
+def whole(call: Callable[[Request], Response], request: Request, field: str) -> Response:
+    """The answer of an RPC that tells all there is, put together where the server needed several to do so."""
+    pages = each_page(call, request)
+    first = next(pages)
+    for page in pages:
+        getattr(first, field).extend(getattr(page, field))
+    first.ClearField("next_page_token")  # type: ignore[attr-defined]
+    return first
+
+
 def _copy(request: Request) -> Request:
     copy = type(request)()
     copy.CopyFrom(request)

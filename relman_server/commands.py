@@ -44,10 +44,16 @@ def _fail(line: str) -> int:
     return 1
 
 
+def _prepare(chosen: Settings) -> None:
+    """Make what an embedded database needs, for its owner only."""
+    chosen.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    embedded.make_private(chosen.url)
+
+
 def migrate(chosen: Settings) -> int:
     """Bring the database to this version's schema."""
     if chosen.is_embedded:
-        chosen.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _prepare(chosen)
     engine = write_engine(chosen.url, 1)
     try:
         before = schema.current(engine)
@@ -63,7 +69,7 @@ async def serve(chosen: Settings) -> int:
     """Serve until told to stop."""
     if not chosen.is_embedded:
         return await _serve(chosen)
-    chosen.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _prepare(chosen)
     with embedded.held(chosen.url):
         await asyncio.to_thread(migrate_quietly, chosen)
         return await _serve(chosen)

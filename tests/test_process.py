@@ -170,6 +170,18 @@ def test_a_given_password_is_not_said(client: Client, process: ServerProcess) ->
     assert ADMIN_PASSWORD not in "".join(process.lines + process.logged)
 
 
+@pytest.mark.parametrize("command", ["serve", "migrate"])
+def test_a_new_database_is_for_the_owner_only_also_in_a_folder_that_is_not(tmp_path: Path, command: str) -> None:
+    data = tmp_path / "data"
+    data.mkdir(mode=0o755)
+    if command == "serve":
+        ServerProcess(data).start().kill()
+    else:
+        assert run("migrate", data=data).returncode == 0
+    modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in data.iterdir() if file.suffix != ".lock"}
+    assert set(modes.values()) == {0o600}, modes
+
+
 def test_what_is_kept_is_for_the_owner_only(client: Client, process: ServerProcess) -> None:
     assert stat.S_IMODE((process.data_dir / "signing.key").stat().st_mode) == 0o600
     assert stat.S_IMODE(process.data_dir.stat().st_mode) == 0o700

@@ -10,6 +10,7 @@ from relman_client.cli.inputs import LimitOption, duration_of, enum_of, optional
 from relman_client.cli.options import MAX_NUMBER, new_app
 from relman_client.cli.output import Columns, when, word
 from relman_client.cli.session import Session, connected
+from relman_client.paging import whole
 from relman_client.v1 import environment_pb2 as pb
 
 app = new_app("Environments: where services run.")
@@ -164,7 +165,8 @@ def delete(session: Session, environment: EnvArgument) -> None:
 def status(session: Session, environment: EnvArgument) -> None:
     """Show what runs there."""
     request = pb.GetEnvironmentStatusRequest(environment=environment)
-    session.show(session.client.environments.GetEnvironmentStatus(request), [("running", RUNNING)])
+    found = whole(session.client.environments.GetEnvironmentStatus, request, "running")
+    session.show(found, [("running", RUNNING)])
 
 
 @app.command("lock")

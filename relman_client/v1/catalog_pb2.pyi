@@ -392,16 +392,20 @@ class GetServiceHealthRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SERVICE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     service: _builtins.str
     """Name or id."""
+    page_token: _builtins.str
+    """The next_page_token of the answer before; unset for the first. Almost always one answer is enough."""
     def __init__(
         self,
         *,
         service: _builtins.str = ...,
+        page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["service", b"service"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_token", b"page_token", "service", b"service"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -482,15 +486,20 @@ class ServiceHealth(_message.Message):
     SERVICE_NAME_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     ENVIRONMENTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     service_id: _builtins.str
     """UUID of the service."""
     service_name: _builtins.str
     """Its name."""
     status: _common_pb2.HealthStatus.ValueType
     """The worst of the environments it was deployed to; UNKNOWN when there are none."""
+    next_page_token: _builtins.str
+    """Token for the environments beyond that; empty when `environments` is all."""
     @_builtins.property
     def environments(self) -> _containers.RepeatedCompositeFieldContainer[Global___ServiceEnvironmentHealth]:
-        """Every active environment and every one it was deployed to, by name."""
+        """Every active environment and every one it was deployed to, by name: all of them, up to the 3.5 MB that
+        clients take. `status` counts those beyond, too.
+        """
 
     def __init__(
         self,
@@ -499,10 +508,11 @@ class ServiceHealth(_message.Message):
         service_name: _builtins.str = ...,
         status: _common_pb2.HealthStatus.ValueType = ...,
         environments: _abc.Iterable[Global___ServiceEnvironmentHealth] | None = ...,
+        next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["environments", b"environments", "service_id", b"service_id", "service_name", b"service_name", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["environments", b"environments", "next_page_token", b"next_page_token", "service_id", b"service_id", "service_name", b"service_name", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

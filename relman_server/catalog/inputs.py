@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, StringConstraints
 
-from relman_server.kernel.inputs import Change, Input, Line, Name, OptionalReference, Page, Query, Reference
+from relman_server.kernel.inputs import Change, Continued, Input, Line, Name, OptionalReference, Page, Query, Reference
 
 # A colon and an @ within the authority: what stands between is a password.
 _PASSWORD = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#]*:[^/?#]*@|[^/?#@:]*:[^/?#@]*@", re.IGNORECASE)
@@ -61,3 +61,9 @@ class ListServices(Page):
     team: OptionalReference = None
     is_active: bool | None = None
     query: Query = ""
+
+
+class HealthOf(Continued):
+    """Of which service to say how it is doing."""
+
+    service: Reference

@@ -8,11 +8,12 @@ from google.protobuf.empty_pb2 import Empty
 from relman_client.v1 import catalog_pb2 as pb
 from relman_client.v1 import catalog_pb2_grpc
 from relman_server.catalog import convert, logic, store
+from relman_server.catalog.inputs import HealthOf
 from relman_server.kernel.db import Database, Reading
 from relman_server.kernel.rpc.chain import Context
 from relman_server.kernel.rpc.writing import empty
 
-Health = Callable[[Reading, str], Any]  # has the fields of the contract's ServiceHealth
+Health = Callable[[Reading, HealthOf], Any]  # has the fields of the contract's ServiceHealth
 
 
 class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
@@ -20,7 +21,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
 
     Args:
         db: Where they are kept.
-        health: Returns how a service is doing, by its name or id: what runs where is known above this folder.
+        health: Returns how a service is doing: what runs where is known above this folder.
     """
 
     def __init__(self, db: Database, health: Health) -> None:
@@ -43,4 +44,4 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
         return await self._db.write(logic.delete_service, request.service, request.etag, into=empty)
 
     async def GetServiceHealth(self, request: pb.GetServiceHealthRequest, context: Context) -> pb.ServiceHealth:
-        return await self._db.read(self._health, request.service, into=convert.service_health)
+        return await self._db.read(self._health, convert.health_of(request), into=convert.service_health)

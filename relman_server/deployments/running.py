@@ -9,11 +9,14 @@ from sqlalchemy import ColumnElement, func, or_, select, true
 from sqlalchemy.orm import aliased
 
 from relman_server.catalog import store as catalog
+from relman_server.catalog.inputs import HealthOf
 from relman_server.catalog.model import Service
 from relman_server.deployments.model import Deployment, Outcome, has_succeeded, is_in_progress, is_waiting
 from relman_server.environments import store as environments
+from relman_server.environments.inputs import StatusOf
 from relman_server.environments.model import Environment, lock_of
 from relman_server.kernel.db.transaction import Reading, Record
+from relman_server.kernel.paging import rest
 from relman_server.releases.model import Release
 
 _newest = aliased(Deployment)  # once: an alias costs more to make than a query to run
@@ -22,12 +25,12 @@ _newest = aliased(Deployment)  # once: an alias costs more to make than a query 
 _SEVERITY = ("UNKNOWN", "HEALTHY", "DEGRADED", "FAILING")
 
 
-def environment_status(tx: Reading, reference: str) -> SimpleNamespace:
+def environment_status(tx: Reading, asked: StatusOf) -> SimpleNamespace:
     """Return the environment, what runs there of each service, and how many deployments run and wait.
 
     Raises NotFound.
     """
-    environment = environments.get_environment(tx, reference)
+    environment = environments.get_environment(tx, asked.environment)
     running = _newest_successes(tx, Environment.id == environment.id)
     there = select(func.count()).select_from(Deployment).where(Deployment.environment_id == environment.id)
     counts = tx.row(
@@ -39,18 +42,18 @@ def environment_status(tx: Reading, reference: str) -> SimpleNamespace:
     assert counts is not None
     return SimpleNamespace(
         environment=environment,
-        running=sorted(running, key=lambda row: row.service_name),
+        running=rest(running, "service_name", asked),
         in_progress=counts.in_progress,
         waiting=counts.waiting,
     )
 
 
-def service_health(tx: Reading, reference: str) -> SimpleNamespace:
+def service_health(tx: Reading, asked: HealthOf) -> SimpleNamespace:
     """Return how a service is doing in every active environment and in every one it was deployed to.
 
     Raises NotFound.
     """
-    service = catalog.get_service(tx, reference)
+    service = catalog.get_service(tx, asked.service)
     running = {row.environment_id: row for row in _newest_successes(tx, Service.id == service.id)}
     last = {row.environment_id: row for row in _newest_ended(tx, service.id)}
     waiting = _blockers(tx, service.id)
@@ -58,7 +61,6 @@ def service_health(tx: Reading, reference: str) -> SimpleNamespace:
         select(Environment)
         .with_only_columns(*Environment.__table__.columns)
         .where(or_(Environment.is_active, Environment.id.in_([*running, *last, *waiting])))
-        .order_by(Environment.name)
     )
     rows = [
         _environment_health(
@@ -74,7 +76,7 @@ def service_health(tx: Reading, reference: str) -> SimpleNamespace:
         service_id=service.id,
         service_name=service.name,
         status=max((row.status for row in rows), key=_SEVERITY.index, default="UNKNOWN"),
-        environments=rows,
+        environments=rest(rows, "environment_name", asked),
     )
 
 

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 from relman_server.environments.model import DEFAULT_APPROVAL_TTL, EnvironmentType
 from relman_server.kernel.inputs import (
     Change,
+    Continued,
     Input,
     Line,
     Name,
@@ -89,6 +90,12 @@ class ListEnvironments(Page):
     environment_type: EnvironmentType | None = None
     is_active: bool | None = None
     query: Query = ""
+
+
+class StatusOf(Continued):
+    """Of which environment to say what runs there."""
+
+    environment: Reference
 
 
 class Lock(Input):

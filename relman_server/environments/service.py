@@ -8,11 +8,14 @@ from google.protobuf.empty_pb2 import Empty
 from relman_client.v1 import environment_pb2 as pb
 from relman_client.v1 import environment_pb2_grpc
 from relman_server.environments import convert, logic, store
+from relman_server.environments.inputs import StatusOf
 from relman_server.kernel.db import Database, Reading
 from relman_server.kernel.rpc.chain import Context
 from relman_server.kernel.rpc.writing import empty
 
-Status = Callable[[Reading, str], Any]  # has `environment` (store.get_environment), running, in_progress and waiting
+Status = Callable[
+    [Reading, StatusOf], Any
+]  # has `environment` (store.get_environment), running, in_progress and waiting
 
 
 class EnvironmentService(environment_pb2_grpc.EnvironmentServiceServicer):
@@ -20,7 +23,7 @@ class EnvironmentService(environment_pb2_grpc.EnvironmentServiceServicer):
 
     Args:
         db: Where they are kept.
-        status: Returns what runs in an environment, by its name or id: that is known above this folder.
+        status: Returns what runs in an environment: that is known above this folder.
     """
 
     def __init__(self, db: Database, status: Status) -> None:
@@ -58,4 +61,4 @@ class EnvironmentService(environment_pb2_grpc.EnvironmentServiceServicer):
     async def GetEnvironmentStatus(
         self, request: pb.GetEnvironmentStatusRequest, context: Context
     ) -> pb.EnvironmentStatus:
-        return await self._db.read(self._status, request.environment, into=convert.environment_status)
+        return await self._db.read(self._status, convert.status_of(request), into=convert.environment_status)

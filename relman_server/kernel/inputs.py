@@ -125,6 +125,15 @@ def parse_order(text: str, fields: Collection[str]) -> tuple[str, bool]:
     return words[0], words[-1] == "desc"
 
 
+PageToken = Annotated[str, StringConstraints(max_length=4096)]
+
+
+class Continued(Input):
+    """What is answered at once, and goes on in another answer only where one does not hold it."""
+
+    page_token: PageToken = ""
+
+
 class Page(Input):
     """Which part of a list, in which order.
 
@@ -135,7 +144,7 @@ class Page(Input):
     ordered_by: ClassVar[tuple[str, ...]] = ()
 
     page_size: Annotated[int, Field(ge=0)] = 0
-    page_token: Annotated[str, StringConstraints(max_length=4096)] = ""
+    page_token: PageToken = ""
     skip: Annotated[int, Field(ge=0, le=10_000_000)] = 0
     order_by: Annotated[str, StringConstraints(max_length=200)] = ""
     exact_total: bool = False

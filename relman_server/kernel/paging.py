@@ -8,9 +8,11 @@ import base64
 import binascii
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -19,7 +21,7 @@ from sqlalchemy.sql.elements import KeyedColumnElement
 
 from relman_server.kernel.db.transaction import Reading, Record
 from relman_server.kernel.errors import InvalidInput, Violation
-from relman_server.kernel.inputs import Page, parse_order
+from relman_server.kernel.inputs import Continued, Page, parse_order
 
 DEFAULT_SIZE = 50
 MAX_SIZE = 500
@@ -56,6 +58,21 @@ class Listed:
     def total_pages(self) -> int:
         """Pages in all, from total_size."""
         return -(-self.total_size // self.page_size)
+
+
+@dataclass(frozen=True)
+class Rest:
+    """What callers expect in one answer, from where a token says to the end.
+
+    Attributes:
+        rows: The rows.
+        token_after: Returns the token of what comes after a row, for an answer that grew too large.
+        next_page_token: Empty: nothing comes after the rows.
+    """
+
+    rows: Sequence[Any]
+    token_after: Callable[[Any], str]
+    next_page_token: str = ""
 
 
 @dataclass(frozen=True)
@@ -128,6 +145,25 @@ def paginate(
     return Listed(rows, following, total, exact, number, size, token_after)
 
 
+def rest(rows: Iterable[Any], name: str, asked: Continued) -> Rest:
+    """Return rows by a unique text of theirs, without those that answers before have had.
+
+    Args:
+        rows: All of them, in any order.
+        name: Which of their attributes it is.
+        asked: The whole input; tokens are bound to everything in it but the token.
+    """
+    fingerprint = _fingerprint(asked, name, descending=False)
+    key = attrgetter(name)
+    ordered = sorted(rows, key=key)
+    if asked.page_token:
+        (place,) = _decode(asked.page_token, fingerprint, parts=1).key
+        if not isinstance(place, str):
+            raise _bad_token("is damaged: pass on the next_page_token as it came")
+        ordered = ordered[bisect_right(ordered, place, key=key) :]
+    return Rest(ordered, lambda row: _encode(_Token(fingerprint, [key(row)], total=0, exact=False, page=0)))
+
+
 def _count(tx: Reading, statement: Select[Any], *, everything: bool) -> tuple[int, bool]:
     matches = statement.with_only_columns(literal(1), maintain_column_froms=True).order_by(None)
     if not everything:
@@ -136,7 +172,7 @@ def _count(tx: Reading, statement: Select[Any], *, everything: bool) -> tuple[in
     return (total, True) if everything or total <= COUNTED else (COUNTED, False)
 
 
-def _fingerprint(filters: Page, name: str, *, descending: bool) -> str:
+def _fingerprint(filters: Page | Continued, name: str, *, descending: bool) -> str:
     said = filters.model_dump(mode="json", exclude={"page_size", "page_token", "skip", "order_by", "exact_total"})
     text = json.dumps([type(filters).__name__, said, name, descending], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -145,7 +181,7 @@ def _fingerprint(filters: Page, name: str, *, descending: bool) -> str:
 @dataclass(frozen=True)
 class _Token:
     fingerprint: str
-    key: list[Any]  # the order key and the id, of whatever type the columns are
+    key: list[Any]  # the order key and the id of a list, of whatever type the columns are
     total: int
     exact: bool
     page: int
@@ -156,14 +192,14 @@ def _encode(token: _Token) -> str:
     return base64.urlsafe_b64encode(json.dumps(fields, separators=(",", ":")).encode()).decode().rstrip("=")
 
 
-def _decode(text: str, fingerprint: str) -> _Token:
+def _decode(text: str, fingerprint: str, parts: int = 2) -> _Token:
     try:
         fields = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
         found, key, total, exact, page = fields
         if not all(isinstance(number, int) and 0 <= number < MAX_NUMBER for number in (total, exact, page)):
             raise ValueError
         token = _Token(found, [_rich(value) for value in key], total, bool(exact), page)
-        if len(token.key) != 2:
+        if len(token.key) != parts:
             raise ValueError
     except (ValueError, TypeError, OverflowError, binascii.Error, RecursionError) as error:
         raise _bad_token("is damaged: pass on the next_page_token as it came") from error

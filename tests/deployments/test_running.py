@@ -1,10 +1,14 @@
 """What runs where, and how it is doing."""
 
+from collections.abc import Awaitable, Callable
+from typing import Any
+
 import grpc
 import pytest
 
 from relman_client.v1 import catalog_pb2, common_pb2, environment_pb2
 from relman_client.v1 import deployment_pb2 as pb
+from relman_server.kernel.rpc import writing
 from tests.deployments import steps
 from tests.deployments.steps import FAILED, deploy, make_in, queue
 from tests.factories import (
@@ -14,6 +18,7 @@ from tests.factories import (
     make_release,
     make_service,
     refused,
+    unique,
 )
 
 
@@ -52,6 +57,57 @@ async def test_an_environment_shows_the_newest_success_of_every_service(server: 
         deployment = newest[found.service_name]
         assert (found.deployment_id, found.release_version) == (deployment.id, deployment.release_version)
         assert (found.release_id, found.running_since) == (deployment.release_id, deployment.completed_at)
+
+
+async def _pages(call: Callable[[Any], Awaitable[Any]], request: Any) -> list[Any]:
+    """Return the answers to a request until the last one."""
+    found = [await call(request)]
+    while found[-1].next_page_token:
+        request.page_token = found[-1].next_page_token
+        found.append(await call(request))
+    return found
+
+
+async def test_an_environment_with_more_than_an_answer_holds_goes_on_in_the_next(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = await make_environment(server.admin)
+    services = [await make_service(server.admin) for _ in range(4)]
+    for service in services:
+        release = await make_release(server.admin, service=service.name)
+        await deploy(server, release.id, environment.name)
+    whole = await _status(server, environment.name)
+    assert (len(whole.running), whole.next_page_token) == (4, "")
+
+    monkeypatch.setattr(writing, "PAGE_BYTES", 3 * whole.running[0].ByteSize() - 1)
+    request = environment_pb2.GetEnvironmentStatusRequest(environment=environment.name)
+    pages = await _pages(server.admin.environments.GetEnvironmentStatus, request)
+    assert [len(page.running) for page in pages] == [2, 2]
+    assert [found for page in pages for found in page.running] == list(whole.running)
+    assert all(page.environment == whole.environment for page in pages)
+    request.environment = environment.id
+    refusal = await refused(server.admin.environments.GetEnvironmentStatus(request))
+    assert refusal.reason == "INVALID_PAGE_TOKEN"
+
+
+async def test_a_service_in_more_environments_than_an_answer_holds_goes_on_in_the_next(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = await make_service(server.admin)
+    for name in ("a", "b", "z"):
+        await make_environment(server.admin, name=unique(name))
+    release = await make_release(server.admin, service=service.name)
+    await deploy(server, release.id, (await make_environment(server.admin, name=unique("zz"))).name, outcome=FAILED)
+    whole = await _health(server, service.name)
+    names = [found.environment_name for found in whole.environments]
+    assert (names, whole.next_page_token) == (sorted(names), "")
+
+    monkeypatch.setattr(writing, "PAGE_BYTES", 10)
+    request = catalog_pb2.GetServiceHealthRequest(service=service.name)
+    pages = await _pages(server.admin.catalog.GetServiceHealth, request)
+    assert [found for page in pages for found in page.environments] == list(whole.environments)
+    assert len(pages) == len(names) >= 4
+    assert {_name(page.status) for page in pages} == {"FAILING"}, "whichever environments an answer holds"
 
 
 async def test_an_environment_counts_what_runs_and_what_waits(server: RunningServer) -> None:

@@ -17,7 +17,7 @@ from google.protobuf.message_factory import GetMessageClass
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from relman_server.kernel.db.model import etag
-from relman_server.kernel.paging import Listed
+from relman_server.kernel.paging import Listed, Rest
 from relman_server.kernel.rpc import descriptors
 
 M = TypeVar("M", bound=Message)
@@ -70,10 +70,7 @@ def page_writer(message: type[M], plural: str, write: Callable[[Source], Message
     """
 
     def write_page(listed: Listed) -> M:
-        resources = fitting(write(row) for row in listed.rows)
-        token = listed.next_page_token
-        if len(resources) < len(listed.rows):
-            token = listed.token_after(listed.rows[len(resources) - 1])
+        resources, token = fitting_rows(listed, write)
         return message(
             **{plural: resources},
             next_page_token=token,
@@ -85,6 +82,14 @@ def page_writer(message: type[M], plural: str, write: Callable[[Source], Message
         )
 
     return write_page
+
+
+def fitting_rows(found: Listed | Rest, write: Callable[[Source], M]) -> tuple[list[M], str]:
+    """Return the first rows as messages, as many as `fitting` has room for, and the token of what comes after."""
+    messages = fitting(write(row) for row in found.rows)
+    if len(messages) < len(found.rows):
+        return messages, found.token_after(found.rows[len(messages) - 1])
+    return messages, found.next_page_token
 
 
 def fitting(messages: Iterable[M]) -> list[M]:
