@@ -101,6 +101,11 @@ class PostgresServer(ServerProcess):
         """The SQLAlchemy URL of a database."""
         return self.client.url(database)
 
+    @property
+    def address(self) -> str:
+        """host:port, with `tcp=True`."""
+        return f"127.0.0.1:{self._port}"
+
     def start(self) -> None:
         """Start and return when it answers."""
         self.start_soon()
