@@ -24,6 +24,8 @@ ENGINE ?= both
 # Of make chaos: which setup (sqlite, postgresql, redis), and in each how many servers are killed.
 SETUP ?= all
 KILLS ?= 50
+# Of make soak: how many streams.
+CYCLES ?= 20000
 # Of make bench: which benchmarks, all of them without a name; and whether only to show that they work.
 NAMES ?=
 QUICK ?=
@@ -78,6 +80,10 @@ model: $(READY) ## Random lives of deployments against a model, on both database
 .PHONY: chaos
 chaos: $(READY) ## Kill servers and break what they need while everyone works (KILLS=, SETUP=redis, SEED=1, MINUTES= each)
 	@$(BIN)/python -m tests.chaos --kills $(KILLS) --setup $(SETUP) --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+.PHONY: soak
+soak: $(READY) ## Open streams and leave them, and see what is left of them (CYCLES=, ENGINE=sqlite, SEED=1, MINUTES= each)
+	@$(BIN)/python -m tests.soak --cycles $(CYCLES) --engine $(ENGINE) --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 .PHONY: bench
 bench: $(READY) $(PEER_READY) ## Measure relman beside its peer and its ceiling (NAMES="read create", QUICK=1 for a smoke)
