@@ -80,7 +80,7 @@ from relman_server.kernel.rpc.health import Health
 from relman_server.kernel.rpc.metrics import Metrics
 from relman_server.kernel.rpc.refusals import Refusals
 from relman_server.kernel.rpc.request_id import RequestId
-from relman_server.kernel.rpc.server import MAX_MESSAGE_BYTES, Registration, RpcServer, Tls
+from relman_server.kernel.rpc.server import MAX_MESSAGE_BYTES, Connections, Registration, RpcServer, Tls
 from relman_server.kernel.rpc.validate import Validate
 from relman_server.kernel.streams.bus import LocalBus
 from relman_server.kernel.streams.lifetime import Lifetimes, Limits
@@ -124,7 +124,9 @@ class App:
         self._shares_port = shares_port
         self.clock = clock or SystemClock()
         self.registry = CollectorRegistry()
-        self.lifetimes = Lifetimes(Limits(settings.max_streams, settings.max_streams_per_user))
+        self.lifetimes = Lifetimes(
+            Limits(settings.max_streams, settings.max_streams_per_user, settings.connection_age.total_seconds())
+        )
         self.events = Events()
         self.db = Database(
             settings.url, clock=self.clock, events=self.events, connections=settings.database_connections
@@ -167,7 +169,7 @@ class App:
             self.lifetimes,
             with_reflection=self.settings.reflection_on,
             with_channelz=self.settings.on_loopback,
-            shares_port=self._shares_port,
+            connections=Connections(self.settings.connection_age.total_seconds(), self._shares_port),
         )
         address = self._bind(rpc)
         await health.look()
