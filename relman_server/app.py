@@ -64,6 +64,7 @@ from relman_server.deployments.service import DeploymentService, StageService
 from relman_server.deployments.watch import WatchHub
 from relman_server.environments import logic as environments
 from relman_server.environments.service import EnvironmentService
+from relman_server.kernel import holdings
 from relman_server.kernel.clock import Clock, SystemClock
 from relman_server.kernel.db import Database, Transaction, idempotency, schema
 from relman_server.kernel.db.denials import Denials
@@ -173,6 +174,7 @@ class App:
         )
         address = self._bind(rpc)
         await health.look()
+        holdings.observe(self.registry, self.lifetimes, self.db)
         metrics = self._serve_metrics()
         if prepare is not None:
             await prepare()

@@ -93,7 +93,7 @@ class PostgresServer(ServerProcess):
 
     def __init__(self, *, tcp: bool = False, settings: dict[str, str] | None = None, on_disk: bool = False) -> None:
         super().__init__("postgres", on_disk=on_disk)
-        self.port = _free_port() if tcp else 5432
+        self.port = free_port() if tcp else 5432
         self._settings = SETTINGS | ({"listen_addresses": "127.0.0.1"} if tcp else {}) | (settings or {})
         host = f"127.0.0.1:{self.port}/postgres" if tcp else f"/postgres?host={quote(str(self.folder), safe='/')}"
         self.client = Postgres(f"postgresql+psycopg://relman@{host}")
@@ -101,6 +101,11 @@ class PostgresServer(ServerProcess):
     def url(self, database: str) -> str:
         """The SQLAlchemy URL of a database."""
         return self.client.url(database)
+
+    @property
+    def address(self) -> str:
+        """host:port, with `tcp=True`."""
+        return f"127.0.0.1:{self._port}"
 
     def start(self) -> None:
         """Start and return when it answers."""
@@ -166,7 +171,8 @@ def _runs(command: list[str]) -> bool:
         return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody listens on now."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]

@@ -60,7 +60,7 @@ class ServerProcess:
             reader.start()
         if not serving.wait(START_SECONDS) or not self._serves:
             self.kill()
-            raise RuntimeError(f"the server did not start: {self.lines} {self.logged}")
+            raise RuntimeError(f"the server did not start: {self.lines[-5:]} {self.logged[-20:]}")
         return self
 
     def _read_output(self, process: "subprocess.Popen[str]", serving: threading.Event) -> None:
