@@ -100,6 +100,7 @@ from relman_server.releases import logic as releases
 from relman_server.releases.service import ReleaseService
 from relman_server.rollbacks import logic as rollbacks
 from relman_server.rollbacks.service import RollbackService
+from relman_server.runbooks.service import RunbookService
 from relman_server.settings import Settings
 from relman_server.system.convert import Server
 from relman_server.system.service import SystemService
@@ -279,6 +280,7 @@ class App:
             _registration(approval_pb2, approval_pb2_grpc, "ApprovalService", ApprovalService(self.db, approving)),
             _registration(rollback_pb2, rollback_pb2_grpc, "RollbackService", undoer),
             _registration(log_pb2, log_pb2_grpc, "DeploymentLogService", log_service),
+            _registration(runbook_pb2, runbook_pb2_grpc, "RunbookService", RunbookService(self.db)),
             _registration(
                 system_pb2, system_pb2_grpc, "SystemService", SystemService(server, self.db, self.clock, self.redis)
             ),
@@ -363,7 +365,6 @@ def _retention(span: timedelta | None) -> list[Duty]:
 # Services of the contract that this version does not offer: every RPC of theirs answers UNIMPLEMENTED, after the
 # caller was authenticated and authorized like everywhere else.
 LATER: list[tuple[ModuleType, ModuleType, str]] = [
-    (runbook_pb2, runbook_pb2_grpc, "RunbookService"),
     (incident_pb2, incident_pb2_grpc, "IncidentService"),
     (analytics_pb2, analytics_pb2_grpc, "AnalyticsService"),
     (audit_pb2, audit_pb2_grpc, "AuditLogService"),

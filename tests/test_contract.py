@@ -40,14 +40,6 @@ UNIMPLEMENTED = {
         "RevokeSession",
     },
     "IncidentService": {"CreateIncident", "GetIncident", "ListIncidents", "ResolveIncident", "UpdateIncident"},
-    "RunbookService": {
-        "CreateRunbook",
-        "DeleteRunbook",
-        "GetRunbook",
-        "ListRunbooks",
-        "SearchRunbooks",
-        "UpdateRunbook",
-    },
 }
 
 # Mutating RPCs that do not name themselves: three answer secrets, which are not kept to be answered again, and log
