@@ -93,9 +93,9 @@ class PostgresServer(ServerProcess):
 
     def __init__(self, *, tcp: bool = False, settings: dict[str, str] | None = None, on_disk: bool = False) -> None:
         super().__init__("postgres", on_disk=on_disk)
-        self.port = free_port() if tcp else 5432
+        self._port = free_port() if tcp else 5432
         self._settings = SETTINGS | ({"listen_addresses": "127.0.0.1"} if tcp else {}) | (settings or {})
-        host = f"127.0.0.1:{self.port}/postgres" if tcp else f"/postgres?host={quote(str(self.folder), safe='/')}"
+        host = f"127.0.0.1:{self._port}/postgres" if tcp else f"/postgres?host={quote(str(self.folder), safe='/')}"
         self.client = Postgres(f"postgresql+psycopg://relman@{host}")
 
     def url(self, database: str) -> str:
@@ -116,7 +116,7 @@ class PostgresServer(ServerProcess):
         """Start and return at once; `client.await_ready()` says when it answers."""
         prefix, binaries = _unprivileged(self.folder)
         data = self.folder / "data"
-        options = {**self._settings, "port": str(self.port), "unix_socket_directories": str(self.folder)}
+        options = {**self._settings, "port": str(self._port), "unix_socket_directories": str(self.folder)}
         initdb = [str(binaries / "initdb"), f"--pgdata={data}", *INITDB]
         postgres = [str(binaries / "postgres"), "-D", str(data)]
         postgres += [argument for name, value in options.items() for argument in ("-c", f"{name}={value}")]
