@@ -8,6 +8,7 @@ from google.protobuf.message import Message
 
 from relman_client.v1 import (
     approval_pb2,
+    audit_pb2,
     auth_pb2,
     catalog_pb2,
     common_pb2,
@@ -206,6 +207,10 @@ async def _append_logs(server: RunningServer) -> Message:
     )
 
 
+async def _verify(_: RunningServer) -> Message:
+    return audit_pb2.VerifyAuditLogsRequest(seal=True)
+
+
 async def _create_service(_: RunningServer) -> Message:
     return catalog_pb2.CreateServiceRequest(name=unique("service"))
 
@@ -304,4 +309,5 @@ VALID: dict[str, Make] = {
     "StageService/SkipStage": partial(_of_stage, stage_pb2.SkipStageRequest, reason="a test"),
     "StageService/RetryStage": partial(_of_stage, stage_pb2.RetryStageRequest, failed=True),
     "DeploymentLogService/AppendLogs": _append_logs,
+    "AuditLogService/VerifyAuditLogs": _verify,
 }
