@@ -65,10 +65,12 @@ def conditions(tx: Reading, wanted: Filter, find_user: FindUser) -> list[ColumnE
         found.append(AuditEntry.action.startswith(wanted.action[:-1], autoescape=True))
     elif wanted.action:
         found.append(AuditEntry.action == wanted.action)
-    if wanted.resource_type:
-        found.append(AuditEntry.resource_type == wanted.resource_type)
     if wanted.resource_id:
         found.append(AuditEntry.resource_id == wanted.resource_id)
+    if wanted.resource_type:
+        # Of one resource there are few rows, of one type there are many: the index of types is not for both.
+        of_one = bool(wanted.resource_id)
+        found.append((AuditEntry.resource_type + "" if of_one else AuditEntry.resource_type) == wanted.resource_type)
     if wanted.user:
         found.extend(_of_user(tx, wanted.user, find_user))
     if wanted.outcome:
