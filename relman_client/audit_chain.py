@@ -149,7 +149,9 @@ def parse_block(line: bytes) -> Block:
             signature=said["signature"],
             pruned=said.get("pruned", False),
         )
-        known = block.line() == line and type(block.number) is int and type(block.rows) is int
+        texts = (block.previous, block.rows_hash, block.newest, block.sealed_at, block.hash, block.signature)
+        kinds = {type(number) for number in (block.number, block.rows)}, {type(text) for text in texts}
+        known = block.line() == line and kinds == ({int}, {str})
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError("it is no block") from error
     if not known:
@@ -182,18 +184,24 @@ class Checker:
         blocks: How many blocks match.
         rows: How many rows are in them.
         signed: How many of the blocks have a signature that holds.
+        has_come: Whether a block had the hash that was awaited; it does when none was.
         pruned: How many of the blocks had no rows any more, so that only their place in the chain was checked.
     """
 
-    def __init__(self, holds: Callable[[str, str], bool] | None = None, after: Block | None = None) -> None:
+    def __init__(
+        self, holds: Callable[[str, str], bool] | None = None, after: Block | None = None, awaited: str = ""
+    ) -> None:
         """Begin.
 
         Args:
             holds: Whether a block's hash has this signature, by the keys that are known; without any, signatures are
                 not looked at.
             after: The block before the first, when that is known.
+            awaited: A hash that was kept elsewhere, of a block that must come.
         """
         self._holds = holds
+        self._awaited = awaited
+        self.has_come = not awaited
         self._digests: list[bytes] = []
         self.first = 0
         self.head = after
@@ -221,6 +229,7 @@ class Checker:
             raise ChainError(block.number, "does not have the hash of what it says")
         self.head_is_signed = bool(self._holds and block.signature and self._holds(block.hash, block.signature))
         self.signed += self.head_is_signed
+        self.has_come = self.has_come or block.hash == self._awaited
         self.first = self.first or block.number
         self.head = block
         self.blocks += 1

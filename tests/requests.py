@@ -48,8 +48,11 @@ async def _create_user(_: RunningServer) -> Message:
     return user_pb2.CreateUserRequest(email=f"{name}@example.com", username=name, password=PASSWORD)
 
 
-async def _of_user(kind: Any, server: RunningServer, **fields: Any) -> Message:
-    request: Message = kind(user=(await server.user()).username, **fields)
+async def _of_user(kind: Any, server: RunningServer, *, active: bool = True, **fields: Any) -> Message:
+    name = (await server.user()).username
+    if not active:
+        await server.admin.users.DeactivateUser(user_pb2.DeactivateUserRequest(user=name))
+    request: Message = kind(user=name, **fields)
     return request
 
 
@@ -236,7 +239,7 @@ VALID: dict[str, Make] = {
     "UserService/CreateUser": _create_user,
     "UserService/UpdateUser": partial(_of_user, user_pb2.UpdateUserRequest, full_name="Ann"),
     "UserService/DeactivateUser": partial(_of_user, user_pb2.DeactivateUserRequest),
-    "UserService/ActivateUser": partial(_of_user, user_pb2.ActivateUserRequest),
+    "UserService/ActivateUser": partial(_of_user, user_pb2.ActivateUserRequest, active=False),
     "TeamService/CreateTeam": _create_team,
     "TeamService/UpdateTeam": partial(_of_team, team_pb2.UpdateTeamRequest, description="new"),
     "TeamService/DeleteTeam": partial(_of_team, team_pb2.DeleteTeamRequest),
