@@ -87,6 +87,7 @@ class Settings(BaseModel):
     log_retention: timedelta | None = Field(
         None, description="how long logs are kept after their deployment ended, as 90d or 12h; by default for good"
     )
+    audit_key: Path | None = Field(None, description="PEM file of the Ed25519 key that signs blocks of the audit log")
     max_streams: int = Field(20_000, ge=1, description="streams (tails, watches, log writers) open in a process")
     max_streams_per_user: int = Field(5_000, ge=1, description="of those, how many one user may have")
     connection_age: timedelta = Field(
@@ -167,7 +168,7 @@ class Settings(BaseModel):
     def _secure(self) -> "Settings":
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("tls_certificate and tls_key must be set together")
-        for file in (self.tls_certificate, self.tls_key):
+        for file in (self.tls_certificate, self.tls_key, self.audit_key):
             if file is not None and not file.is_file():
                 raise ValueError(f"there is no file {file}")
         if not self.on_loopback and self.tls_certificate is None and not self.insecure:

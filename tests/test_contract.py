@@ -28,7 +28,6 @@ UNIMPLEMENTED = {
         "ListDeploymentMetrics",
         "RecordDeploymentMetrics",
     },
-    "AuditLogService": {"ExportAuditLogs", "GetAuditLog", "ListAuditLogs", "VerifyAuditLogs"},
     "AuthService": {
         "CheckPermission",
         "CreateApiToken",

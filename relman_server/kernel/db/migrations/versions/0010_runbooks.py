@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
 from relman_server.kernel.db.model import UtcDateTime
 
 revision = "0010"
-down_revision = "0007"
+down_revision = "0008"
 branch_labels = None
 depends_on = None
 
