@@ -28,7 +28,6 @@ UNIMPLEMENTED = {
         "ListDeploymentMetrics",
         "RecordDeploymentMetrics",
     },
-    "AuditLogService": {"ExportAuditLogs", "GetAuditLog", "ListAuditLogs", "VerifyAuditLogs"},
     "AuthService": {
         "CheckPermission",
         "CreateApiToken",
@@ -40,14 +39,6 @@ UNIMPLEMENTED = {
         "RevokeSession",
     },
     "IncidentService": {"CreateIncident", "GetIncident", "ListIncidents", "ResolveIncident", "UpdateIncident"},
-    "RunbookService": {
-        "CreateRunbook",
-        "DeleteRunbook",
-        "GetRunbook",
-        "ListRunbooks",
-        "SearchRunbooks",
-        "UpdateRunbook",
-    },
 }
 
 # Mutating RPCs that do not name themselves: three answer secrets, which are not kept to be answered again, and log

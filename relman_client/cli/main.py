@@ -36,6 +36,7 @@ COMMANDS = {
     "stage": "Stages: the steps of a deployment.",
     "run": "Run a command as a stage, and keep its log.",
     "logs": "Show a deployment's log, also while it is written.",
+    "audit": "The audit log: who did what, and whether it is still what it was.",
     "watch": "Show what happens to a deployment, or to all, as it happens.",
 }
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 ADMIN_EMAIL = "admin@example.com"
 ADMIN_PASSWORD = "correct horse battery staple"
-START_SECONDS = 40
+START_SECONDS = 60  # patience with a machine that is busy with other things
 
 
 @dataclass
