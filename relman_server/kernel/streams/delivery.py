@@ -110,8 +110,12 @@ class Delivery:
             told.metadata = {**error.metadata, "cursor": cursor}
             raise told from error
         finally:
-            if self._timer is not None:
-                self._timer.cancel()
+            self.close()
+
+    def close(self) -> None:
+        """Forget the timer: nothing is sent any more."""
+        if self._timer is not None:
+            self._timer.cancel()
 
     def _look_at(self, due: float) -> None:
         """See to it that the timer goes off at that time, or before."""

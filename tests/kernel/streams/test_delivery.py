@@ -71,6 +71,16 @@ async def test_nothing_is_kept_of_a_stream_that_is_over() -> None:
     assert kept() is None
 
 
+async def test_a_stream_that_is_over_leaves_no_timer_behind() -> None:
+    """It would stay for 30 seconds: thousands of them, where many short streams are opened."""
+    answers = Delivery(Transport().write, lifetime())
+    await answers.send("one")
+    timer = answers._timer
+    answers.close()
+    assert timer is not None
+    assert timer.cancelled()
+
+
 async def test_a_place_reached_without_an_answer_counts() -> None:
     life = lifetime()
     answers = Delivery(Transport().write, life)
