@@ -49,6 +49,8 @@ from relman_client.v1 import (
     user_pb2_grpc,
 )
 from relman_server import __version__
+from relman_server.analytics import deliveries
+from relman_server.analytics.service import AnalyticsService
 from relman_server.approvals.service import ApprovalService
 from relman_server.auth import store as auth_store
 from relman_server.auth.logic import Authentication
@@ -64,6 +66,8 @@ from relman_server.deployments.service import DeploymentService, StageService
 from relman_server.deployments.watch import WatchHub
 from relman_server.environments import logic as environments
 from relman_server.environments.service import EnvironmentService
+from relman_server.incidents import store as incident_store
+from relman_server.incidents.service import IncidentService
 from relman_server.kernel.clock import Clock, SystemClock
 from relman_server.kernel.db import Database, Transaction, idempotency, schema
 from relman_server.kernel.db.denials import Denials
@@ -254,9 +258,7 @@ class App:
             _registration(auth_pb2, auth_pb2_grpc, "AuthService", auth),
             _registration(user_pb2, user_pb2_grpc, "UserService", UserService(self.db, self.hashers)),
             _registration(team_pb2, team_pb2_grpc, "TeamService", TeamService(self.db)),
-            _registration(
-                catalog_pb2, catalog_pb2_grpc, "CatalogService", CatalogService(self.db, running.service_health)
-            ),
+            _registration(catalog_pb2, catalog_pb2_grpc, "CatalogService", CatalogService(self.db, SERVICE_HEALTH)),
             _registration(
                 environment_pb2,
                 environment_pb2_grpc,
@@ -275,6 +277,8 @@ class App:
             _registration(approval_pb2, approval_pb2_grpc, "ApprovalService", ApprovalService(self.db, approving)),
             _registration(rollback_pb2, rollback_pb2_grpc, "RollbackService", undoer),
             _registration(log_pb2, log_pb2_grpc, "DeploymentLogService", log_service),
+            _registration(incident_pb2, incident_pb2_grpc, "IncidentService", IncidentService(self.db)),
+            _registration(analytics_pb2, analytics_pb2_grpc, "AnalyticsService", AnalyticsService(self.db)),
             _registration(
                 system_pb2, system_pb2_grpc, "SystemService", SystemService(server, self.db, self.clock, self.redis)
             ),
@@ -295,6 +299,8 @@ class App:
         self.events.subscribe(history.DeploymentChanged, self._deployment_changed)
         self.events.subscribe(history.DeploymentMoved, rollbacks.deployment_moved)
         self.events.subscribe(history.DeploymentMoved, retention.deployment_moved)
+        self.events.subscribe(history.DeploymentMoved, deliveries.deployment_moved)
+        self.events.subscribe(history.DeploymentDeleted, deliveries.deployment_deleted)
         self.events.subscribe(logs.LogGrew, self._log_grew)
 
     def _deployment_changed(self, tx: Transaction, changed: history.DeploymentChanged) -> None:
@@ -326,6 +332,9 @@ class App:
             await _unfailing(self.db.write(idempotency.forget))
             await _unfailing(self.db.write(auth_store.forget_sessions))
             await asyncio.sleep(HOUSEKEEPING_EVERY)
+
+
+SERVICE_HEALTH = partial(running.service_health, open_incidents=incident_store.open_by_environment)
 
 
 async def _unfailing(work: Awaitable[None]) -> None:
@@ -360,8 +369,6 @@ def _retention(span: timedelta | None) -> list[Duty]:
 # caller was authenticated and authorized like everywhere else.
 LATER: list[tuple[ModuleType, ModuleType, str]] = [
     (runbook_pb2, runbook_pb2_grpc, "RunbookService"),
-    (incident_pb2, incident_pb2_grpc, "IncidentService"),
-    (analytics_pb2, analytics_pb2_grpc, "AnalyticsService"),
     (audit_pb2, audit_pb2_grpc, "AuditLogService"),
 ]
 

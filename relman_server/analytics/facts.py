@@ -1,0 +1,355 @@
+"""What metrics are computed from, as selects: what came of deployments, how failures ended, how old changes were.
+
+The words are those of the definitions (docs/adr/0019-metrics.md). A failure is a deployment that reached the
+environment and was not well there; what only the pipeline saw fail is none.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from functools import cached_property
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    Subquery,
+    Uuid,
+    and_,
+    case,
+    cast,
+    exists,
+    func,
+    literal,
+    not_,
+    null,
+    or_,
+    select,
+    true,
+    tuple_,
+)
+from sqlalchemy.orm import aliased
+
+from relman_server.analytics.calendar import Range
+from relman_server.analytics.model import DeliveredChange
+from relman_server.analytics.sql import day_of, microseconds_between, within
+from relman_server.catalog.model import Service
+from relman_server.deployments.model import Deployment, DeploymentKind, DeploymentStatus, Outcome
+from relman_server.environments.model import Environment
+from relman_server.incidents.model import Incident
+from relman_server.rollbacks.model import Rollback, RollbackStatus
+
+_hotfix, _undoing, _next, _other = (aliased(Deployment, name=name) for name in ("hotfix", "undoing", "next", "other"))
+_elsewhere = aliased(DeliveredChange, name="elsewhere")
+
+
+class Grouping(StrEnum):
+    """What metrics are computed for, one by one."""
+
+    NONE = "NONE"
+    SERVICE = "SERVICE"
+    ENVIRONMENT = "ENVIRONMENT"
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Which deployments count, and in which groups.
+
+    Attributes:
+        services: Ids; None means all.
+        environments: Ids.
+        range: By when deployments ended.
+        grouping: Groups; each is computed as if nothing else was asked for.
+    """
+
+    services: Sequence[UUID] | None
+    environments: Sequence[UUID]
+    range: Range
+    grouping: Grouping = Grouping.NONE
+
+    def since(self, start: datetime) -> "Scope":
+        """Return the same from a later time on."""
+        return replace(self, range=replace(self.range, start=start))
+
+    def has(self, rows: Any) -> ColumnElement[bool]:  # what has a service_id and an environment_id
+        """Return the condition that a row is of these services and environments, whenever it was."""
+        there = rows.environment_id.in_(self.environments)
+        return there if self.services is None else and_(there, rows.service_id.in_(self.services))
+
+    def grouped(self, rows: Any) -> Any:  # as above; a labelled column
+        """Return which group a row is in."""
+        column = {
+            Grouping.NONE: cast(null(), Uuid),
+            Grouping.SERVICE: rows.service_id,
+            Grouping.ENVIRONMENT: rows.environment_id,
+        }[self.grouping]
+        return column.label("grouped")
+
+
+def _is(column: Any, value: str) -> ColumnElement[bool]:
+    """Compare with a value that stands in the statement itself: partial indexes are used for nothing else."""
+    found: ColumnElement[bool] = column == literal(value, literal_execute=True)
+    return found
+
+
+def _repairs(hotfix: Any, repaired: Any) -> ColumnElement[bool]:  # Deployment or an alias of it
+    """Return the condition that a hotfix succeeded in repairing a deployment where that had gone wrong."""
+    return and_(
+        _is_repair(hotfix),
+        hotfix.remediates == repaired.id,
+        hotfix.environment_id == repaired.environment_id,
+    )
+
+
+def _is_repair(hotfix: Any) -> ColumnElement[bool]:  # as above
+    return and_(
+        _is(hotfix.kind, DeploymentKind.HOTFIX),
+        hotfix.remediates.is_not(None),
+        hotfix.outcome == Outcome.SUCCEEDED,
+    )
+
+
+def _is_sound(deployment: Any) -> ColumnElement[bool]:  # as above
+    """Return the condition that a deployment succeeded and nothing speaks against it."""
+    return and_(
+        deployment.outcome == Outcome.SUCCEEDED,
+        deployment.status != DeploymentStatus.ROLLED_BACK,
+        ~exists().where(Incident.deployment_id == deployment.id),
+        ~exists().where(_repairs(_other, deployment)),
+    )
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What came of the deployments of a scope that ended with an outcome, as conditions on one select.
+
+    Attributes:
+        scope: Which deployments.
+    """
+
+    scope: Scope
+
+    @cached_property
+    def _blamed(self) -> Subquery:
+        """Deployments that an incident or a hotfix speaks against."""
+        caused = select(Incident.deployment_id.label("id"), Incident.environment_id).where(
+            Incident.deployment_id.is_not(None), self.scope.has(Incident)
+        )
+        repaired = select(_hotfix.remediates.label("id"), _hotfix.environment_id).where(
+            _is_repair(_hotfix), self.scope.has(_hotfix)
+        )
+        return caused.union(repaired).subquery("blamed")
+
+    @property
+    def ended(self) -> ColumnElement[bool]:
+        """It ended in the range, with an outcome."""
+        when = self.scope.range
+        return and_(
+            Deployment.outcome.is_not(None),
+            within(Deployment.completed_at, when.start, when.end),
+            self.scope.has(Deployment),
+        )
+
+    @property
+    def succeeded(self) -> ColumnElement[bool]:
+        """Its outcome is SUCCEEDED, whatever happened to it later."""
+        return Deployment.outcome == Outcome.SUCCEEDED
+
+    @property
+    def is_base(self) -> ColumnElement[bool]:
+        """It reached the environment, and was no rollback and no repetition."""
+        return and_(
+            or_(self.succeeded, Deployment.production_impacted),
+            Deployment.kind.not_in((DeploymentKind.ROLLBACK, DeploymentKind.REDEPLOY)),
+        )
+
+    @property
+    def is_failure(self) -> ColumnElement[bool]:
+        """It is of the base, and was not well; only in a select made by `select`."""
+        return and_(
+            self.is_base,
+            or_(
+                not_(self.succeeded),
+                Deployment.status == DeploymentStatus.ROLLED_BACK,
+                self._blamed.c.id.is_not(None),
+            ),
+        )
+
+    @property
+    def is_release_of_any_kind(self) -> ColumnElement[bool]:
+        """It succeeded, and was no repetition."""
+        return and_(self.succeeded, Deployment.kind != DeploymentKind.REDEPLOY)
+
+    @property
+    def is_rework(self) -> ColumnElement[bool]:
+        """It succeeded in repairing or undoing something."""
+        return and_(self.succeeded, Deployment.kind.in_((DeploymentKind.HOTFIX, DeploymentKind.ROLLBACK)))
+
+    @property
+    def is_pipeline_failure(self) -> ColumnElement[bool]:
+        """It failed before it had an impact."""
+        return and_(not_(self.succeeded), not_(Deployment.production_impacted))
+
+    @property
+    def grouped(self) -> Any:  # a labelled column
+        """Which group it is in."""
+        return self.scope.grouped(Deployment)
+
+    @property
+    def day(self) -> Any:  # a labelled column
+        """Number of the day on which it ended, from 0."""
+        return day_of(Deployment.completed_at, self.scope.range).label("day")
+
+    def select(self, *columns: Any) -> Select[Any]:
+        """Select columns of the deployments that ended."""
+        blamed = self._blamed
+        return (
+            select(*columns)
+            .select_from(Deployment)
+            .outerjoin(blamed, and_(blamed.c.id == Deployment.id, blamed.c.environment_id == Deployment.environment_id))
+            .where(self.ended)
+        )
+
+
+def recoveries(scope: Scope) -> Subquery:
+    """Select of every failure `grouped`, `id`, `at`, and how long until users were well again, as `value`.
+
+    The value, in microseconds, is NULL while they are not. It ends with the last of its incidents; without any, with
+    the first sound rollback or hotfix of it; else with the next sound success in its place.
+    """
+    facts = Facts(scope)
+    incidents = (
+        select(
+            Incident.deployment_id.label("id"),
+            func.max(Incident.resolved_at).label("resolved_at"),
+            (func.count() - func.count(Incident.resolved_at)).label("open"),
+        )
+        .where(Incident.deployment_id.is_not(None), scope.has(Incident))
+        .group_by(Incident.deployment_id)
+        .subquery("incidents")
+    )
+    remedies = _remedies(scope)
+    following = (
+        select(_next.completed_at)
+        .where(
+            _next.service_id == Deployment.service_id,
+            _next.environment_id == Deployment.environment_id,
+            _next.outcome.is_not(None),
+            _next.completed_at > Deployment.completed_at,
+            _is_sound(_next),
+        )
+        .order_by(_next.completed_at)
+        .limit(1)
+        .correlate(Deployment)
+        .scalar_subquery()
+    )
+    restored_at = case(
+        (incidents.c.open > 0, null()),
+        else_=func.coalesce(incidents.c.resolved_at, remedies.c.completed_at, following),
+    )
+    failures = (
+        facts.select(facts.grouped, Deployment.id, Deployment.completed_at.label("at"), restored_at.label("until"))
+        .outerjoin(incidents, incidents.c.id == Deployment.id)
+        .outerjoin(
+            remedies, and_(remedies.c.id == Deployment.id, remedies.c.environment_id == Deployment.environment_id)
+        )
+        .where(facts.is_failure)
+        .subquery("failures")
+    )
+    took = microseconds_between(failures.c.at, failures.c.until)
+    # An incident may be over before the deployment that caused it is.
+    value = case((failures.c.until < failures.c.at, 0), else_=took)
+    return select(failures, value.label("value")).subquery("recoveries")
+
+
+def _remedies(scope: Scope) -> Subquery:
+    """Select of what was undone or repaired `id`, `environment_id`, and when the first remedy was complete."""
+    undone = (
+        select(Rollback.deployment_id.label("id"), Rollback.environment_id, _undoing.completed_at)
+        .join(_undoing, _undoing.id == Rollback.rollback_deployment_id)
+        .where(Rollback.status == RollbackStatus.SUCCEEDED, scope.has(Rollback), _is_sound(_undoing))
+    )
+    repaired = select(_hotfix.remediates.label("id"), _hotfix.environment_id, _hotfix.completed_at).where(
+        _is_repair(_hotfix), scope.has(_hotfix), _is_sound(_hotfix)
+    )
+    found = undone.union_all(repaired).subquery("found")
+    return (
+        select(found.c.id, found.c.environment_id, func.min(found.c.completed_at).label("completed_at"))
+        .group_by(found.c.id, found.c.environment_id)
+        .subquery("remedies")
+    )
+
+
+def ages(scope: Scope) -> Subquery:
+    """Select of every change that reached the scope in the range how old it was then, as `value` in microseconds.
+
+    And `grouped`, `day`, `id` of its deployment, `at` and `basis`. The value is NULL when it was made later than that.
+    What came with a service's first success is left out.
+    """
+    change, when = DeliveredChange, scope.range
+    firsts = _first_successes(scope)
+    took = microseconds_between(change.committed_at, change.delivered_at)
+    found = (
+        select(
+            scope.grouped(change),
+            day_of(change.delivered_at, when).label("day"),
+            change.deployment_id.label("id"),
+            change.delivered_at.label("at"),
+            change.basis,
+            case((change.committed_at <= change.delivered_at, took)).label("value"),
+        )
+        .outerjoin(firsts, firsts.c.id == change.deployment_id)
+        .where(within(change.delivered_at, when.start, when.end), scope.has(change), firsts.c.id.is_(None))
+    )
+    if scope.grouping is not Grouping.ENVIRONMENT and len(scope.environments) > 1:
+        found = found.where(~exists().where(_was_earlier(scope)))
+    return found.subquery("ages")
+
+
+def _was_earlier(scope: Scope) -> ColumnElement[bool]:
+    """Return the condition that a change reached another environment of the scope before."""
+    change = DeliveredChange
+    return and_(
+        _elsewhere.change_id == change.change_id,
+        _elsewhere.environment_id.in_(scope.environments),
+        _elsewhere.environment_id != change.environment_id,
+        tuple_(_elsewhere.delivered_at, _elsewhere.deployment_id) < tuple_(change.delivered_at, change.deployment_id),
+    )
+
+
+def _first_successes(scope: Scope) -> Subquery:
+    """Select the `id` of the first success of every service, in each group: one look into an index for each pair."""
+    first = (
+        select(Deployment.id)
+        .where(
+            Deployment.service_id == Service.id,
+            Deployment.environment_id == Environment.id,
+            Deployment.outcome.is_not(None),
+            Deployment.outcome == Outcome.SUCCEEDED,
+        )
+        .order_by(Deployment.completed_at, Deployment.id)
+        .limit(1)
+        .correlate(Service, Environment)
+        .scalar_subquery()
+    )
+    pairs = select(Service.id.label("service_id"), Environment.id.label("environment_id"), first.label("id")).join(
+        Environment, true()
+    )
+    pairs = pairs.where(Environment.id.in_(scope.environments))
+    if scope.services is not None:
+        pairs = pairs.where(Service.id.in_(scope.services))
+    found = pairs.subquery("first_of_pair")
+    same = [found.c.service_id, *([found.c.environment_id] if scope.grouping is Grouping.ENVIRONMENT else [])]
+    ranked = (
+        select(
+            Deployment.id,
+            func.row_number()
+            .over(partition_by=same, order_by=(Deployment.completed_at, Deployment.id))
+            .label("number"),
+        )
+        .join(found, found.c.id == Deployment.id)
+        .subquery("first_of_service")
+    )
+    return select(ranked.c.id).where(ranked.c.number == 1).subquery("firsts")
