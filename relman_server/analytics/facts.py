@@ -5,8 +5,7 @@ environment and was not well there; what only the pipeline saw fail is none.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
@@ -18,6 +17,7 @@ from sqlalchemy import (
     Subquery,
     Uuid,
     and_,
+    bindparam,
     case,
     cast,
     exists,
@@ -34,11 +34,12 @@ from sqlalchemy.orm import aliased
 
 from relman_server.analytics.calendar import Range
 from relman_server.analytics.model import DeliveredChange
-from relman_server.analytics.sql import day_of, microseconds_between, within
+from relman_server.analytics.sql import day_of, day_parameters, microseconds_between
 from relman_server.catalog.model import Service
 from relman_server.deployments.model import Deployment, DeploymentKind, DeploymentStatus, Outcome
 from relman_server.environments.model import Environment
 from relman_server.incidents.model import Incident
+from relman_server.kernel.db.model import UtcDateTime
 from relman_server.rollbacks.model import Rollback, RollbackStatus
 
 _hotfix, _undoing, _next, _other = (aliased(Deployment, name=name) for name in ("hotfix", "undoing", "next", "other"))
@@ -54,29 +55,29 @@ class Grouping(StrEnum):
 
 
 @dataclass(frozen=True)
-class Scope:
-    """Which deployments count, and in which groups.
+class Shape:
+    """What statements about a scope look like; the rest of the scope is in their parameters.
+
+    Statements take longer to make than to run, mostly; so each is made once for every shape.
 
     Attributes:
-        services: Ids; None means all.
-        environments: Ids.
-        range: By when deployments ended.
-        grouping: Groups; each is computed as if nothing else was asked for.
+        all_services: Whether no services are named.
+        several_places: Whether there is more than one environment.
+        grouping: Groups.
+        clock_changes: How often the clocks change within the range.
+        engine: "sqlite" or "postgresql".
     """
 
-    services: Sequence[UUID] | None
-    environments: Sequence[UUID]
-    range: Range
-    grouping: Grouping = Grouping.NONE
-
-    def since(self, start: datetime) -> "Scope":
-        """Return the same from a later time on."""
-        return replace(self, range=replace(self.range, start=start))
+    all_services: bool
+    several_places: bool
+    grouping: Grouping
+    clock_changes: int
+    engine: str
 
     def has(self, rows: Any) -> ColumnElement[bool]:  # what has a service_id and an environment_id
         """Return the condition that a row is of these services and environments, whenever it was."""
-        there = rows.environment_id.in_(self.environments)
-        return there if self.services is None else and_(there, rows.service_id.in_(self.services))
+        there: ColumnElement[bool] = rows.environment_id.in_(ENVIRONMENTS)
+        return there if self.all_services else and_(there, rows.service_id.in_(SERVICES))
 
     def grouped(self, rows: Any) -> Any:  # as above; a labelled column
         """Return which group a row is in."""
@@ -86,6 +87,56 @@ class Scope:
             Grouping.ENVIRONMENT: rows.environment_id,
         }[self.grouping]
         return column.label("grouped")
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Which deployments count, and in which groups.
+
+    Attributes:
+        services: Ids; None means all.
+        environments: Ids.
+        range: By when deployments ended.
+        engine: "sqlite" or "postgresql".
+        grouping: Groups; each is computed as if nothing else was asked for.
+    """
+
+    services: Sequence[UUID] | None
+    environments: Sequence[UUID]
+    range: Range
+    engine: str
+    grouping: Grouping = Grouping.NONE
+
+    @cached_property
+    def shape(self) -> Shape:
+        """What statements look like."""
+        return Shape(
+            self.services is None,
+            len(self.environments) > 1,
+            self.grouping,
+            len(self.range.offsets) - 1,
+            self.engine,
+        )
+
+    @cached_property
+    def parameters(self) -> dict[str, Any]:
+        """Values of the parameters of statements."""
+        return {
+            "services": self.services or [],
+            "environments": self.environments,
+            "start": self.range.start,
+            "end": self.range.end,
+            **day_parameters(self.range),
+        }
+
+
+SERVICES, ENVIRONMENTS = (bindparam(name, expanding=True, type_=Uuid()) for name in ("services", "environments"))
+START, END = (bindparam(name, type_=UtcDateTime()) for name in ("start", "end"))
+
+
+def within(moment: Any) -> ColumnElement[bool]:  # a column
+    """Return the condition that a time is in the range."""
+    return and_(moment >= START, moment < END)
 
 
 def _is(column: Any, value: str) -> ColumnElement[bool]:
@@ -126,30 +177,29 @@ class Facts:
     """What came of the deployments of a scope that ended with an outcome, as conditions on one select.
 
     Attributes:
-        scope: Which deployments.
+        shape: Of the scope.
     """
 
-    scope: Scope
+    shape: Shape
 
     @cached_property
     def _blamed(self) -> Subquery:
         """Deployments that an incident or a hotfix speaks against."""
         caused = select(Incident.deployment_id.label("id"), Incident.environment_id).where(
-            Incident.deployment_id.is_not(None), self.scope.has(Incident)
+            Incident.deployment_id.is_not(None), self.shape.has(Incident)
         )
         repaired = select(_hotfix.remediates.label("id"), _hotfix.environment_id).where(
-            _is_repair(_hotfix), self.scope.has(_hotfix)
+            _is_repair(_hotfix), self.shape.has(_hotfix)
         )
         return caused.union(repaired).subquery("blamed")
 
     @property
     def ended(self) -> ColumnElement[bool]:
         """It ended in the range, with an outcome."""
-        when = self.scope.range
         return and_(
             Deployment.outcome.is_not(None),
-            within(Deployment.completed_at, when.start, when.end),
-            self.scope.has(Deployment),
+            within(Deployment.completed_at),
+            self.shape.has(Deployment),
         )
 
     @property
@@ -195,12 +245,12 @@ class Facts:
     @property
     def grouped(self) -> Any:  # a labelled column
         """Which group it is in."""
-        return self.scope.grouped(Deployment)
+        return self.shape.grouped(Deployment)
 
     @property
     def day(self) -> Any:  # a labelled column
         """Number of the day on which it ended, from 0."""
-        return day_of(Deployment.completed_at, self.scope.range).label("day")
+        return day_of(Deployment.completed_at, self.shape.clock_changes).label("day")
 
     def select(self, *columns: Any) -> Select[Any]:
         """Select columns of the deployments that ended."""
@@ -213,24 +263,24 @@ class Facts:
         )
 
 
-def recoveries(scope: Scope) -> Subquery:
+def recoveries(shape: Shape) -> Subquery:
     """Select of every failure `grouped`, `id`, `at`, and how long until users were well again, as `value`.
 
     The value, in microseconds, is NULL while they are not. It ends with the last of its incidents; without any, with
     the first sound rollback or hotfix of it; else with the next sound success in its place.
     """
-    facts = Facts(scope)
+    facts = Facts(shape)
     incidents = (
         select(
             Incident.deployment_id.label("id"),
             func.max(Incident.resolved_at).label("resolved_at"),
             (func.count() - func.count(Incident.resolved_at)).label("open"),
         )
-        .where(Incident.deployment_id.is_not(None), scope.has(Incident))
+        .where(Incident.deployment_id.is_not(None), shape.has(Incident))
         .group_by(Incident.deployment_id)
         .subquery("incidents")
     )
-    remedies = _remedies(scope)
+    remedies = _remedies(shape)
     following = (
         select(_next.completed_at)
         .where(
@@ -264,15 +314,15 @@ def recoveries(scope: Scope) -> Subquery:
     return select(failures, value.label("value")).subquery("recoveries")
 
 
-def _remedies(scope: Scope) -> Subquery:
+def _remedies(shape: Shape) -> Subquery:
     """Select of what was undone or repaired `id`, `environment_id`, and when the first remedy was complete."""
     undone = (
         select(Rollback.deployment_id.label("id"), Rollback.environment_id, _undoing.completed_at)
         .join(_undoing, _undoing.id == Rollback.rollback_deployment_id)
-        .where(Rollback.status == RollbackStatus.SUCCEEDED, scope.has(Rollback), _is_sound(_undoing))
+        .where(Rollback.status == RollbackStatus.SUCCEEDED, shape.has(Rollback), _is_sound(_undoing))
     )
     repaired = select(_hotfix.remediates.label("id"), _hotfix.environment_id, _hotfix.completed_at).where(
-        _is_repair(_hotfix), scope.has(_hotfix), _is_sound(_hotfix)
+        _is_repair(_hotfix), shape.has(_hotfix), _is_sound(_hotfix)
     )
     found = undone.union_all(repaired).subquery("found")
     return (
@@ -282,44 +332,44 @@ def _remedies(scope: Scope) -> Subquery:
     )
 
 
-def ages(scope: Scope) -> Subquery:
+def ages(shape: Shape) -> Subquery:
     """Select of every change that reached the scope in the range how old it was then, as `value` in microseconds.
 
     And `grouped`, `day`, `id` of its deployment, `at` and `basis`. The value is NULL when it was made later than that.
     What came with a service's first success is left out.
     """
-    change, when = DeliveredChange, scope.range
-    firsts = _first_successes(scope)
+    change = DeliveredChange
+    firsts = _first_successes(shape)
     took = microseconds_between(change.committed_at, change.delivered_at)
     found = (
         select(
-            scope.grouped(change),
-            day_of(change.delivered_at, when).label("day"),
+            shape.grouped(change),
+            day_of(change.delivered_at, shape.clock_changes).label("day"),
             change.deployment_id.label("id"),
             change.delivered_at.label("at"),
             change.basis,
             case((change.committed_at <= change.delivered_at, took)).label("value"),
         )
         .outerjoin(firsts, firsts.c.id == change.deployment_id)
-        .where(within(change.delivered_at, when.start, when.end), scope.has(change), firsts.c.id.is_(None))
+        .where(within(change.delivered_at), shape.has(change), firsts.c.id.is_(None))
     )
-    if scope.grouping is not Grouping.ENVIRONMENT and len(scope.environments) > 1:
-        found = found.where(~exists().where(_was_earlier(scope)))
+    if shape.grouping is not Grouping.ENVIRONMENT and shape.several_places:
+        found = found.where(~exists().where(_was_earlier()))
     return found.subquery("ages")
 
 
-def _was_earlier(scope: Scope) -> ColumnElement[bool]:
+def _was_earlier() -> ColumnElement[bool]:
     """Return the condition that a change reached another environment of the scope before."""
     change = DeliveredChange
     return and_(
         _elsewhere.change_id == change.change_id,
-        _elsewhere.environment_id.in_(scope.environments),
+        _elsewhere.environment_id.in_(ENVIRONMENTS),
         _elsewhere.environment_id != change.environment_id,
         tuple_(_elsewhere.delivered_at, _elsewhere.deployment_id) < tuple_(change.delivered_at, change.deployment_id),
     )
 
 
-def _first_successes(scope: Scope) -> Subquery:
+def _first_successes(shape: Shape) -> Subquery:
     """Select the `id` of the first success of every service, in each group: one look into an index for each pair."""
     first = (
         select(Deployment.id)
@@ -337,11 +387,11 @@ def _first_successes(scope: Scope) -> Subquery:
     pairs = select(Service.id.label("service_id"), Environment.id.label("environment_id"), first.label("id")).join(
         Environment, true()
     )
-    pairs = pairs.where(Environment.id.in_(scope.environments))
-    if scope.services is not None:
-        pairs = pairs.where(Service.id.in_(scope.services))
+    pairs = pairs.where(Environment.id.in_(ENVIRONMENTS))
+    if not shape.all_services:
+        pairs = pairs.where(Service.id.in_(SERVICES))
     found = pairs.subquery("first_of_pair")
-    same = [found.c.service_id, *([found.c.environment_id] if scope.grouping is Grouping.ENVIRONMENT else [])]
+    same = [found.c.service_id, *([found.c.environment_id] if shape.grouping is Grouping.ENVIRONMENT else [])]
     ranked = (
         select(
             Deployment.id,

@@ -87,7 +87,7 @@ def _point(row: Record, within: Range, lead_time: float | None) -> SimpleNamespa
 def _scope(tx: Reading, asked: Question) -> Scope:
     within = asked.range(tx.now)
     services = store.service_ids(tx, asked.services) if asked.services else None
-    return Scope(services, store.environment_ids(tx, asked.types), within)
+    return Scope(services, store.environment_ids(tx, asked.types), within, tx.engine)
 
 
 def _groups(tx: Reading, scope: Scope, page: Listed) -> Groups:
@@ -112,12 +112,12 @@ def _summaries(tx: Reading, scope: Scope, groups: Sequence[Group]) -> Mapping[Gr
     recovery = store.recovery_times(tx, scope)
     unlinked = store.unlinked_incidents(tx, scope)
     ids = _Contributing(tx, scope, days)
-    successes = ids.of(store.successes, "successes")
-    carriers = ids.of(store.carriers, "successes")
-    failures = ids.of(store.failures, "failures")
-    recovered = ids.of(store.recovered, "failures")
-    rework = ids.of(store.rework, "rework")
-    broken = ids.of(store.pipeline_failures, "pipeline_failures")
+    successes = ids.of(Behind.SUCCESSES, "successes")
+    carriers = ids.of(Behind.CARRIERS, "successes")
+    failures = ids.of(Behind.FAILURES, "failures")
+    recovered = ids.of(Behind.RECOVERED, "failures")
+    rework = ids.of(Behind.REWORK, "rework")
+    broken = ids.of(Behind.PIPELINE_FAILURES, "pipeline_failures")
     return {
         group: Summary(
             deployment_frequency=summary.frequency(each, scope.range, first.get(group), successes.get(group, ())),

@@ -4,10 +4,9 @@ Times are in microseconds on both, so spans are whole numbers and nothing of the
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Double, Integer, Select, Subquery, and_, case, cast, func, literal, select
+from sqlalchemy import BigInteger, Double, Integer, Select, Subquery, Text, bindparam, case, cast, func, literal, select
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -70,17 +69,33 @@ def _day_on_sqlite(element: local_day, compiler: SQLCompiler, **more: Any) -> st
     return f"CAST(julianday({local}) - julianday({first}) AS INTEGER)"
 
 
-def day_of(moment: Expression, within: Range) -> FunctionElement[int]:
-    """Return the number of a time's day in the range's zone, from 0, its first day; also where the clocks change."""
-    (_, first), *later = within.offsets
-    offset: Any = literal(int(first.total_seconds()))
-    if later:
+def day_of(moment: Expression, changes: int) -> FunctionElement[int]:
+    """Return the number of a time's day, from 0, the first of the range; also where the clocks change.
+
+    Args:
+        moment: The time.
+        changes: How often the clocks change within the range; `day_parameters` says when.
+    """
+    offset: Any = bindparam("offset_0", type_=Integer())
+    if changes:
         # The last change first: the first condition that holds decides.
         since = [
-            (moment >= literal(at, UtcDateTime()), literal(int(span.total_seconds()))) for at, span in reversed(later)
+            (
+                moment >= bindparam(f"change_{number}", type_=UtcDateTime()),
+                bindparam(f"offset_{number}", type_=Integer()),
+            )
+            for number in range(changes, 0, -1)
         ]
         offset = case(*since, else_=offset)
-    return local_day(moment, offset, literal(within.first_day.isoformat()))
+    return local_day(moment, offset, bindparam("first_day", type_=Text()))
+
+
+def day_parameters(within: Range) -> dict[str, Any]:  # values of parameters
+    """Return the values of the parameters of `day_of`."""
+    values: dict[str, Any] = {"first_day": within.first_day.isoformat(), "last_day": within.days - 1}
+    for number, (change, offset) in enumerate(within.offsets):
+        values[f"change_{number}"], values[f"offset_{number}"] = change, int(offset.total_seconds())
+    return values
 
 
 def distribution(
@@ -144,8 +159,3 @@ def newest(rows: Select[Any], limit: int) -> Select[Any]:
     number = func.row_number().over(partition_by=found.c.grouped, order_by=(found.c.at.desc(), found.c.id.desc()))
     ranked = select(found.c.grouped, found.c.id, number.label("number")).subquery()
     return select(ranked.c.grouped, ranked.c.id).where(ranked.c.number <= limit).order_by(ranked.c.number)
-
-
-def within(moment: Expression, start: datetime, end: datetime) -> Any:  # a condition
-    """Return the condition that a time is in a half-open range."""
-    return and_(moment >= start, moment < end)

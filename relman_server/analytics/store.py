@@ -1,16 +1,28 @@
 """Queries of metrics: each answers one question for every group of a scope at once."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from enum import StrEnum
+from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Double, Integer, Select, case, cast, func, literal, select, true
+from sqlalchemy import Double, Integer, Select, bindparam, case, cast, func, literal, select, true
 from sqlalchemy.orm import aliased
 
-from relman_server.analytics.facts import Facts, Grouping, Scope, ages, recoveries
+from relman_server.analytics.facts import (
+    ENVIRONMENTS,
+    SERVICES,
+    Facts,
+    Grouping,
+    Scope,
+    Shape,
+    ages,
+    recoveries,
+    within,
+)
 from relman_server.analytics.inputs import PagedQuestion
-from relman_server.analytics.sql import distribution, newest, within
+from relman_server.analytics.sql import distribution, newest
 from relman_server.catalog.model import Service
 from relman_server.deployments.model import Deployment
 from relman_server.environments.model import Environment, EnvironmentType
@@ -60,21 +72,24 @@ def environments_of(tx: Reading, scope: Scope, asked: PagedQuestion) -> Listed:
 
 def first_deployments(tx: Reading, scope: Scope) -> Mapping[Group, datetime]:
     """Return when the first deployment ever ended that counts, by group: one look into an index for each place."""
-    first = _first.completed_at
-    ended = select(first).where(_first.environment_id == Environment.id, _first.outcome.is_not(None))
-    places = select(Environment.id.label("environment_id")).where(Environment.id.in_(scope.environments))
-    if scope.services is not None or scope.grouping is Grouping.SERVICE:
-        ended = ended.where(_first.service_id == Service.id)
-        places = places.add_columns(Service.id.label("service_id")).join(Service, true())
-    if scope.services is not None:
-        places = places.where(Service.id.in_(scope.services))
-    found = places.add_columns(
-        ended.order_by(first).limit(1).correlate(Environment, Service).scalar_subquery().label("first")
-    ).subquery()
     earliest: dict[Group, datetime] = {}
-    for row in tx.rows(select(scope.grouped(found.c), found.c.first).where(found.c.first.is_not(None))):
+    for row in tx.rows(_first_deployments(scope.shape), scope.parameters):
         earliest[row.grouped] = min(row.first, earliest.get(row.grouped, row.first))
     return earliest
+
+
+@cache
+def _first_deployments(shape: Shape) -> Select[Any]:
+    ended = select(_first.completed_at).where(_first.environment_id == Environment.id, _first.outcome.is_not(None))
+    places = select(Environment.id.label("environment_id")).where(Environment.id.in_(ENVIRONMENTS))
+    if not shape.all_services or shape.grouping is Grouping.SERVICE:
+        ended = ended.where(_first.service_id == Service.id)
+        places = places.add_columns(Service.id.label("service_id")).join(Service, true())
+    if not shape.all_services:
+        places = places.where(Service.id.in_(SERVICES))
+    first = ended.order_by(_first.completed_at).limit(1).correlate(Environment, Service).scalar_subquery()
+    found = places.add_columns(first.label("first")).subquery()
+    return select(shape.grouped(found.c), found.c.first).where(found.c.first.is_not(None))
 
 
 COUNTS = ("base", "successes", "failures", "releases", "rework", "ended", "pipeline_failures")
@@ -86,11 +101,12 @@ def daily_counts(tx: Reading, scope: Scope) -> Sequence[Record]:
     `base` are those that reached the environment, `successes` and `failures` of these; `releases` the successes of any
     kind but repetitions, `rework` of these; `ended` all that have an outcome, `pipeline_failures` of these.
     """
-    return tx.rows(_daily_counts(scope))
+    return tx.rows(_daily_counts(scope.shape), scope.parameters)
 
 
-def _daily_counts(scope: Scope) -> Select[Any]:
-    facts = Facts(scope)
+@cache
+def _daily_counts(shape: Shape) -> Select[Any]:
+    facts = Facts(shape)
     conditions = {
         "base": facts.is_base,
         "successes": facts.is_base & facts.succeeded,
@@ -114,8 +130,12 @@ def lead_times(tx: Reading, scope: Scope) -> Mapping[Group, Record]:
 
     And how many are `excluded`, having been made later, and the first and the last `basis` of the others.
     """
-    rows = tx.rows(distribution(ages(scope), tx.engine, ["grouped"], ["p50", "p90"], _bases))
-    return {row.grouped: row for row in rows}
+    return {row.grouped: row for row in tx.rows(_lead_times(scope.shape), scope.parameters)}
+
+
+@cache
+def _lead_times(shape: Shape) -> Select[Any]:
+    return distribution(ages(shape), shape.engine, ["grouped"], ["p50", "p90"], _bases)
 
 
 def _bases(columns: Any) -> dict[str, Any]:  # of a subquery; aggregates
@@ -125,8 +145,13 @@ def _bases(columns: Any) -> dict[str, Any]:  # of a subquery; aggregates
 
 def daily_lead_times(tx: Reading, scope: Scope) -> Mapping[int, float]:
     """Return the median age of the changes of each day on which any arrived, in microseconds."""
-    rows = tx.rows(distribution(ages(scope), tx.engine, ["day"], ["p50"]))
+    rows = tx.rows(_daily_lead_times(scope.shape), scope.parameters)
     return {row.day: row.p50 for row in rows if row.p50 is not None}
+
+
+@cache
+def _daily_lead_times(shape: Shape) -> Select[Any]:
+    return distribution(ages(shape), shape.engine, ["day"], ["p50"])
 
 
 def recovery_times(tx: Reading, scope: Scope) -> Mapping[Group, Record]:
@@ -134,8 +159,12 @@ def recovery_times(tx: Reading, scope: Scope) -> Mapping[Group, Record]:
 
     And how many are `excluded`, being open, and when the `oldest` of these happened.
     """
-    rows = tx.rows(distribution(recoveries(scope), tx.engine, ["grouped"], ["p50"], _oldest))
-    return {row.grouped: row for row in rows}
+    return {row.grouped: row for row in tx.rows(_recovery_times(scope.shape), scope.parameters)}
+
+
+@cache
+def _recovery_times(shape: Shape) -> Select[Any]:
+    return distribution(recoveries(shape), shape.engine, ["grouped"], ["p50"], _oldest)
 
 
 def _oldest(columns: Any) -> dict[str, Any]:  # as above
@@ -144,60 +173,44 @@ def _oldest(columns: Any) -> dict[str, Any]:  # as above
 
 def unlinked_incidents(tx: Reading, scope: Scope) -> Mapping[Group, int]:
     """Return how many incidents of the range nobody linked to a deployment, by group."""
-    when = scope.range
-    found = (
-        select(scope.grouped(Incident))
-        .where(Incident.deployment_id.is_(None), within(Incident.detected_at, when.start, when.end))
-        .where(scope.has(Incident))
-        .subquery()
-    )
-    rows = tx.rows(select(found.c.grouped, func.count().label("size")).group_by(found.c.grouped))
+    rows = tx.rows(_unlinked_incidents(scope.shape), scope.parameters)
     return {row.grouped: row.size for row in rows}
 
 
-Behind = Callable[[Scope], Select[Any]]
-"""Selects `grouped`, `id` and `at` of deployments."""
+@cache
+def _unlinked_incidents(shape: Shape) -> Select[Any]:
+    unlinked = (Incident.deployment_id.is_(None), within(Incident.detected_at), shape.has(Incident))
+    found = select(shape.grouped(Incident)).where(*unlinked).subquery()
+    return select(found.c.grouped, func.count().label("size")).group_by(found.c.grouped)
 
 
-def successes(scope: Scope) -> Select[Any]:
-    """Select the successes that count."""
-    facts = Facts(scope)
-    return _of(facts).where(facts.is_base, facts.succeeded)
+class Behind(StrEnum):
+    """Which deployments are behind a number."""
+
+    SUCCESSES = "SUCCESSES"
+    FAILURES = "FAILURES"
+    RECOVERED = "RECOVERED"
+    CARRIERS = "CARRIERS"
+    REWORK = "REWORK"
+    PIPELINE_FAILURES = "PIPELINE_FAILURES"
 
 
-def failures(scope: Scope) -> Select[Any]:
-    """Select the failures."""
-    facts = Facts(scope)
-    return _of(facts).where(facts.is_failure)
-
-
-def rework(scope: Scope) -> Select[Any]:
-    """Select the hotfixes and rollbacks."""
-    facts = Facts(scope)
-    return _of(facts).where(facts.is_rework)
-
-
-def pipeline_failures(scope: Scope) -> Select[Any]:
-    """Select what failed without an impact."""
-    facts = Facts(scope)
-    return _of(facts).where(facts.is_pipeline_failure)
-
-
-def recovered(scope: Scope) -> Select[Any]:
-    """Select the failures that are over."""
-    found = recoveries(scope)
-    return select(found.c.grouped, found.c.id, found.c.at).where(found.c.value.is_not(None))
-
-
-def carriers(scope: Scope) -> Select[Any]:
-    """Select the deployments with which changes arrived."""
-    found = ages(scope)
-    counted = select(found.c.grouped, found.c.id, found.c.at).where(found.c.value.is_not(None))
-    return counted.distinct()
-
-
-def _of(facts: Facts) -> Select[Any]:
-    return facts.select(facts.grouped, Deployment.id, Deployment.completed_at.label("at"))
+@cache
+def _behind(shape: Shape, behind: Behind) -> Select[Any]:
+    """Select `grouped` and `id` of the newest deployments behind a number."""
+    if behind in {Behind.RECOVERED, Behind.CARRIERS}:
+        found = recoveries(shape) if behind is Behind.RECOVERED else ages(shape)
+        known = select(found.c.grouped, found.c.id, found.c.at).where(found.c.value.is_not(None))
+        return newest(known.distinct() if behind is Behind.CARRIERS else known, CONTRIBUTING)
+    facts = Facts(shape)
+    condition = {
+        Behind.SUCCESSES: facts.is_base & facts.succeeded,
+        Behind.FAILURES: facts.is_failure,
+        Behind.REWORK: facts.is_rework,
+        Behind.PIPELINE_FAILURES: facts.is_pipeline_failure,
+    }[behind]
+    rows = facts.select(facts.grouped, Deployment.id, Deployment.completed_at.label("at")).where(condition)
+    return newest(rows, CONTRIBUTING)
 
 
 def contributing(tx: Reading, behind: Behind, scope: Scope, since: datetime) -> Mapping[Group, list[UUID]]:
@@ -209,28 +222,33 @@ def contributing(tx: Reading, behind: Behind, scope: Scope, since: datetime) -> 
         scope: Of which.
         since: Look only at what ended from then on, if that is enough: rarely are all of them wanted.
     """
-    found = _newest(tx, behind(scope.since(since)))
+    found = _newest(tx, _behind(scope.shape, behind), scope.parameters | {"start": since})
     if since > scope.range.start and len(found.get(None, ())) < CONTRIBUTING:
-        return _newest(tx, behind(scope))
+        return _newest(tx, _behind(scope.shape, behind), scope.parameters)
     return found
 
 
-def _newest(tx: Reading, rows: Select[Any]) -> dict[Group, list[UUID]]:
+def _newest(tx: Reading, statement: Select[Any], parameters: Mapping[str, Any]) -> dict[Group, list[UUID]]:
     found: dict[Group, list[UUID]] = {}
-    for row in tx.rows(newest(rows, CONTRIBUTING)):
+    for row in tx.rows(statement, parameters):
         found.setdefault(row.grouped, []).append(row.id)
     return found
 
 
 def trend(tx: Reading, scope: Scope) -> Sequence[Record]:
     """Return `day`, `deployments`, `failures` and the `rolling_mean` of a week of every day of the range, in order."""
+    return tx.rows(_trend(scope.shape), scope.parameters)
+
+
+@cache
+def _trend(shape: Shape) -> Select[Any]:
     numbers = select(literal(0, Integer).label("day")).cte("calendar", recursive=True)
-    numbers = numbers.union_all(select(numbers.c.day + 1).where(numbers.c.day < scope.range.days - 1))
-    counts = _daily_counts(scope).subquery("counts")
+    numbers = numbers.union_all(select(numbers.c.day + 1).where(numbers.c.day < bindparam("last_day", type_=Integer())))
+    counts = _daily_counts(shape).subquery("counts")
     deployments = func.coalesce(counts.c.base, 0)
     of_week = func.sum(deployments).over(order_by=numbers.c.day, rows=(-6, 0))
     days = func.count().over(order_by=numbers.c.day, rows=(-6, 0))
-    return tx.rows(
+    return (
         select(
             numbers.c.day,
             deployments.label("deployments"),

@@ -82,9 +82,9 @@ class Reference:
 
     def _hotfixes(self, of: Deployment) -> Iterator[Deployment]:
         for each in self.history.deployments:
-            if each.kind == "HOTFIX" and each.remediates == of.id and each.place == of.place:
-                if each.outcome == "SUCCEEDED":
-                    yield each
+            names_it = each.kind == "HOTFIX" and each.remediates == of.id and each.place == of.place
+            if names_it and each.outcome == "SUCCEEDED":
+                yield each
 
     def is_failed(self, each: Deployment) -> bool:
         """Whether something speaks against a deployment."""
@@ -172,13 +172,16 @@ class Reference:
         timed = {change.commit: change.committed_at for change in release.changes if change.committed_at}
         if timed:
             return [(commit, made, "changes") for commit, made in timed.items()]
-        if release.git_commit:
-            for other in self.history.deployments:  # where it came before it came here
-                if other.service == release.service and other.outcome == "SUCCEEDED":
-                    if PLACES.index(other.place) < PLACES.index(place):
-                        for change in other.release.changes:
-                            if change.commit == release.git_commit and change.committed_at:
-                                return [(change.commit, change.committed_at, "git_commit")]
+        said = [
+            (change.commit, change.committed_at, "git_commit")
+            for other in self.history.deployments
+            if other.service == release.service and other.outcome == "SUCCEEDED"
+            if PLACES.index(other.place) < PLACES.index(place)  # where it came before it came here
+            for change in other.release.changes
+            if change.commit == release.git_commit and change.committed_at
+        ]
+        if said:
+            return said[:1]
         return [(release.git_commit or str(release.id), release.created_at, "release")]
 
     def lead_time(self, asked: Asked) -> Number:

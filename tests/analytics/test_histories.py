@@ -1,7 +1,6 @@
 """Fifty random histories: every figure of every RPC is the one that plain Python finds, on both databases."""
 
 import random
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -54,7 +53,7 @@ class Told:
 
 
 @pytest.fixture(scope="module")
-async def told(server: RunningServer) -> AsyncIterator[Told]:
+async def told(server: RunningServer) -> Told:
     histories = {seed: Teller(seed).history for seed in SEEDS}
     types = dict.fromkeys((EUROPE, AMERICA), environment_pb2.ENVIRONMENT_TYPE_PRODUCTION)
     types[STAGING] = environment_pb2.ENVIRONMENT_TYPE_STAGING
