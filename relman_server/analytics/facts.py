@@ -81,11 +81,10 @@ class Shape:
 
     def grouped(self, rows: Any) -> Any:  # as above; a labelled column
         """Return which group a row is in."""
-        column = {
-            Grouping.NONE: cast(null(), Uuid),
-            Grouping.SERVICE: rows.service_id,
-            Grouping.ENVIRONMENT: rows.environment_id,
-        }[self.grouping]
+        if self.grouping is Grouping.NONE:
+            column: Any = cast(null(), Uuid)
+        else:
+            column = rows.service_id if self.grouping is Grouping.SERVICE else rows.environment_id
         return column.label("grouped")
 
 
