@@ -18,6 +18,7 @@ from relman_client.v1 import (
     policy_pb2,
     release_pb2,
     rollback_pb2,
+    runbook_pb2,
     stage_pb2,
     team_pb2,
     user_pb2,
@@ -210,6 +211,16 @@ async def _append_logs(server: RunningServer) -> Message:
     )
 
 
+async def _create_runbook(_: RunningServer) -> runbook_pb2.CreateRunbookRequest:
+    return runbook_pb2.CreateRunbookRequest(title="What to do", content="Turn it off and on again.")
+
+
+async def _of_runbook(kind: Any, server: RunningServer, **fields: Any) -> Message:
+    runbook = await server.admin.runbooks.CreateRunbook(await _create_runbook(server))
+    request: Message = kind(runbook=runbook.id, **fields)
+    return request
+
+
 async def _verify(_: RunningServer) -> Message:
     return audit_pb2.VerifyAuditLogsRequest(seal=True)
 
@@ -312,5 +323,8 @@ VALID: dict[str, Make] = {
     "StageService/SkipStage": partial(_of_stage, stage_pb2.SkipStageRequest, reason="a test"),
     "StageService/RetryStage": partial(_of_stage, stage_pb2.RetryStageRequest, failed=True),
     "DeploymentLogService/AppendLogs": _append_logs,
+    "RunbookService/CreateRunbook": _create_runbook,
+    "RunbookService/UpdateRunbook": partial(_of_runbook, runbook_pb2.UpdateRunbookRequest, title="new"),
+    "RunbookService/DeleteRunbook": partial(_of_runbook, runbook_pb2.DeleteRunbookRequest),
     "AuditLogService/VerifyAuditLogs": _verify,
 }
