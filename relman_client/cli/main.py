@@ -36,6 +36,7 @@ COMMANDS = {
     "stage": "Stages: the steps of a deployment.",
     "run": "Run a command as a stage, and keep its log.",
     "logs": "Show a deployment's log, also while it is written.",
+    "runbook": "Runbooks: what to do when something goes wrong.",
     "watch": "Show what happens to a deployment, or to all, as it happens.",
 }
 
