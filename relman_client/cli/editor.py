@@ -43,18 +43,24 @@ def edit(text: str, name: str, take: Callable[[str], None], advice: Callable[[Pa
     try:
         _run([*_command(), path])
         edited = file.read_text()
-        if edited == text:
-            file.unlink()
-            return False
-        take(edited)
+        if edited != text:
+            take(edited)
     except KeyboardInterrupt:
         raise CommandError(f"interrupted; your text is kept in {file}") from None
     except Exception as error:
         said = describe(error)
-        if said is None:
+        if said is None or _is_lost_on_nobody(file, text):
             raise
         sentence = said.removeprefix("Error: ").rstrip("\n")
         raise CommandError(f"{sentence}\n\nYour text is kept in {file}\n{advice(file)}") from error
+    file.unlink()
+    return edited != text
+
+
+def _is_lost_on_nobody(file: Path, text: str) -> bool:
+    """Remove the file if it says what it said at first; return whether it did."""
+    if file.read_bytes() != text.encode():
+        return False
     file.unlink()
     return True
 

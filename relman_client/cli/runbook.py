@@ -23,7 +23,6 @@ from relman_client.v1 import runbook_pb2 as pb
 app = new_app("Runbooks: what to do when something goes wrong.")
 
 RUNBOOKS: Columns[pb.Runbook] = {
-    "<id>": lambda runbook: runbook.id,
     "title": lambda runbook: runbook.title,
     "service": lambda runbook: runbook.service_name or "all",
     "environment": lambda runbook: runbook.environment_name or "all",
@@ -31,6 +30,7 @@ RUNBOOKS: Columns[pb.Runbook] = {
     "in use": lambda runbook: "yes" if runbook.is_active else "no",
     "version": lambda runbook: str(runbook.version),
     "changed": lambda runbook: when(runbook, "updated_at"),
+    "<id>": lambda runbook: runbook.id,
 }
 
 RunbookArgument = Annotated[str, typer.Argument(metavar="RUNBOOK", help="Id.")]
@@ -63,30 +63,31 @@ def list_(
 def show(
     session: Session,
     runbook: RunbookArgument,
-    version: Annotated[int, typer.Option("--version", min=1, help="An older version. [default: the newest]")] = 0,
+    version: Annotated[int, typer.Option("--version", min=0, help="An older version; 0 is the newest.")] = 0,
     raw: Annotated[bool, typer.Option("--raw", help="Only its Markdown, exactly as it was written.")] = False,
 ) -> None:
     """Show a runbook, on a terminal with its Markdown rendered."""
-    _show(session, _get(session, runbook, version), raw=raw)
+    found = _get(session, runbook, version)
+    if raw:
+        sys.stdout.write(found.content)
+    else:
+        _show(session, found, with_content=True)
 
 
 def _get(session: Session, runbook: str, version: int = 0) -> pb.Runbook:
     return session.client.runbooks.GetRunbook(pb.GetRunbookRequest(runbook=runbook, version=version))
 
 
-def _show(session: Session, found: pb.Runbook, *, raw: bool = False) -> None:
-    content = found.content
-    if raw:
-        sys.stdout.write(content)
-        return
+def _show(session: Session, found: pb.Runbook, *, with_content: bool = False) -> None:
     if session.wants_json:
         print_json(as_json(found))
         return
+    content = found.content
     found.content = ""
     found.service_id = found.environment_id = ""  # their names are there, too
     found.service_name, found.environment_name = found.service_name or "all", found.environment_name or "all"
     session.show(found)
-    if content:
+    if content and with_content:
         sys.stdout.write("\n")
         print_markdown(content)
 
