@@ -111,7 +111,7 @@ class Caller:
         self.runbooks = cast("runbook_pb2_grpc.RunbookServiceAsyncStub", stub(runbook_pb2_grpc.RunbookServiceStub))
         self.incidents = stub(incident_pb2_grpc.IncidentServiceStub)
         self.analytics = stub(analytics_pb2_grpc.AnalyticsServiceStub)
-        self.audit = stub(audit_pb2_grpc.AuditLogServiceStub)
+        self.audit = cast("audit_pb2_grpc.AuditLogServiceAsyncStub", stub(audit_pb2_grpc.AuditLogServiceStub))
 
     def _stub(self, channel: grpc.aio.Channel, kind: Any) -> _Proxy:
         return _Proxy(lambda: kind(channel), self.metadata)

@@ -26,6 +26,9 @@ def differences(engine: Engine) -> list[str]:
         return [str(difference) for difference in compare_metadata(context, schema.metadata())]
 
 
+PARTITIONS = "audit_log_"
+
+
 def _of_both(connection: Connection) -> Callable[..., bool]:
     """Return what tells the parts of the schema to compare: not those that only one of the databases has."""
     virtual: tuple[str, ...] = ()
@@ -34,8 +37,10 @@ def _of_both(connection: Connection) -> Callable[..., bool]:
         virtual = tuple(row.name for row in rows)
 
     def include(item: Any, name: str, kind: str, *_: object) -> bool:  # whatever Alembic compares
-        if kind == "table":  # a virtual one, or one in which it keeps itself
-            return not any(name == table or name.startswith(f"{table}_") for table in virtual)
+        if kind == "table":  # not a partition, nor a virtual one, nor one in which that keeps itself
+            return not name.startswith(PARTITIONS) and not any(
+                name == table or name.startswith(f"{table}_") for table in virtual
+            )
         if kind == "index" and connection.dialect.name != "postgresql":
             return not item.dialect_kwargs.get("postgresql_using")
         return True
