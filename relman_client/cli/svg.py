@@ -72,7 +72,7 @@ class _Drawing:
         parts = [*self._axes(), *self._limits(), *(self._bars() if chart.bars else self._line()), *self._labels()]
         return (
             f'<svg class="chart" viewBox="0 0 {chart.width} {HEIGHT}" role="img"'
-            f' aria-labelledby="{chart.name}-title {chart.name}-description">'
+            f' aria-labelledby="{chart.name}-title" aria-describedby="{chart.name}-description">'
             f'<title id="{chart.name}-title">{escape(chart.title)}</title>'
             f'<desc id="{chart.name}-description">{escape(chart.description)}</desc>{"".join(parts)}</svg>'
         )

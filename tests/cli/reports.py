@@ -20,15 +20,14 @@ def _metric(value: float | None, unit: str, size: int, band: int = 0, **more: ob
 def summary(chance: random.Random, deployments: int, days: int) -> pb.MetricsSummary:
     """Plausible metrics."""
     if not deployments:
-        empty = {
-            key: _metric(None, "ratio", 0) for key in ("change_failure_rate", "rework_rate", "deployment_failure_rate")
-        }
         return pb.MetricsSummary(
             deployment_frequency=_metric(0.0, "per_day", 0, reason="A band needs 4 whole weeks."),
             lead_time_for_changes=_metric(None, "seconds", 0),
+            change_failure_rate=_metric(None, "ratio", 0),
             time_to_restore=_metric(None, "seconds", 0),
+            rework_rate=_metric(None, "ratio", 0),
+            deployment_failure_rate=_metric(None, "ratio", 0),
             definition_version=1,
-            **empty,
         )
     failed = sum(chance.random() < 0.11 for _ in range(deployments))
     lead, restore = chance.uniform(0.4, 3) * 86400, chance.uniform(0.3, 5) * 3600
