@@ -27,14 +27,14 @@ class Key:
         name: As it is typed.
         field: Its field of the contract's MetricsSummary.
         title: For people.
-        better: Which way is better: "more" or "less".
+        short: The same for the head of a column.
         means: What it is, in a sentence.
     """
 
     name: str
     field: str
     title: str
-    better: str
+    short: str
     means: str
 
     def of(self, summary: pb.MetricsSummary) -> pb.Metric:
@@ -48,28 +48,28 @@ KEYS = (
         "frequency",
         "deployment_frequency",
         "Deployment frequency",
-        "more",
+        "frequency",
         "Successful deployments per calendar day, without rollbacks and repetitions.",
     ),
     Key(
         "lead-time",
         "lead_time_for_changes",
         "Lead time for changes",
-        "less",
+        "lead time",
         "Median time from the commit of a change to its first success in production.",
     ),
     Key(
         "failure-rate",
         "change_failure_rate",
         "Change failure rate",
-        "less",
+        "failure rate",
         "Share of the deployments that users felt, were rolled back, repaired by a hotfix, or caused an incident.",
     ),
     Key(
         "restore",
         "time_to_restore",
         "Time to restore",
-        "less",
+        "restore",
         "Median time from a failed deployment until users were well again.",
     ),
 )
@@ -78,14 +78,14 @@ MORE_KEYS = (
         "rework",
         "rework_rate",
         "Rework rate",
-        "less",
+        "rework",
         "Share of the successful deployments that were hotfixes or rollbacks.",
     ),
     Key(
         "pipeline-failures",
         "deployment_failure_rate",
         "Failed before production",
-        "less",
+        "pipeline failures",
         "Share of the deployments that failed without anybody feeling it.",
     ),
 )

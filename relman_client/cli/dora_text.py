@@ -111,7 +111,8 @@ class Screen:
         """Bars of deployments, day by day, those that failed on top."""
         columns = _columns(days, self._width - 10)
         top = max(count for count, _ in columns)
-        per = "a day" if len(columns) == len(days) else f"in {len(days) / len(columns):.1f} days"
+        each = _days_each(days, self._width - 10)
+        per = "a day" if each == 1 else f"in {each} days each"
         self._line(
             f"{_INDENT}{self._styled('Deployments', 'bold')} {self._styled(f'{per}, failed ones in red', 'dim')}"
         )
@@ -142,7 +143,7 @@ class Screen:
         self._stream.flush()
         columns: Columns[Group] = {
             title.removeprefix("By "): lambda row: row[0],
-            **{key.title.lower(): _cell_of(key) for key in KEYS},
+            **{key.short: _cell_of(key) for key in KEYS},
         }
         print_rows(columns, ordered[:_MOST_GROUPS])
         idle, hidden = len(rows) - len(active), len(active) - _MOST_GROUPS
@@ -163,9 +164,13 @@ def _cell_of(key: Key) -> Callable[[Group], str]:
 
 def _columns(days: Sequence[pb.TrendPoint], room: int) -> list[tuple[float, float]]:
     """Deployments and failures of every day, or of several together when there are more days than columns."""
-    each = -(-len(days) // max(10, room))
+    each = _days_each(days, room)
     groups = [days[at : at + each] for at in range(0, len(days), each)]
     return [(sum(p.deployments for p in group), sum(p.failures for p in group)) for group in groups]
+
+
+def _days_each(days: Sequence[pb.TrendPoint], room: int) -> int:
+    return -(-len(days) // max(10, room))
 
 
 def _wrapped(text: str, width: int) -> Iterator[str]:

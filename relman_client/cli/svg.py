@@ -5,8 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-WIDTH, HEIGHT = 400, 190
+HEIGHT = 190
+NARROW, WIDE = 400, 830
 LEFT, RIGHT, TOP, BOTTOM = 50, 8, 12, 26
+_FOR_NAMES = 50
+"""Room at the right for the names of bands."""
 _STEPS = (1, 2, 2.5, 5, 10)
 
 
@@ -24,7 +27,8 @@ class Chart:
         scale: What one of the axis's units is in values.
         bars: Bars rather than a line.
         parts: Of each value, the part that is drawn in another colour; empty for none.
-        limits: Values to mark, with a word each.
+        limits: Where bands end, each with its name.
+        width: Of the drawing; it is scaled to where it stands.
     """
 
     name: str
@@ -37,6 +41,7 @@ class Chart:
     bars: bool = False
     parts: Sequence[float] = ()
     limits: Sequence[tuple[float, str]] = ()
+    width: int = NARROW
 
 
 def draw(chart: Chart) -> str:
@@ -59,14 +64,15 @@ class _Drawing:
         self._chart = chart
         known = [value for value in chart.values if value is not None]
         self._ticks = ticks(max(known, default=0.0), chart.scale)
-        self._slot = (WIDTH - LEFT - RIGHT) / max(1, len(chart.values))
+        self._right = chart.width - (_FOR_NAMES if chart.limits else RIGHT)
+        self._slot = (self._right - LEFT) / max(1, len(chart.values))
 
     def svg(self) -> str:
         chart = self._chart
         parts = [*self._axes(), *self._limits(), *(self._bars() if chart.bars else self._line()), *self._labels()]
         return (
-            f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img"'
-            f' aria-labelledby="{chart.name}-title {chart.name}-description">'
+            f'<svg class="chart" viewBox="0 0 {chart.width} {HEIGHT}" role="img"'
+            f' aria-labelledby="{chart.name}-title" aria-describedby="{chart.name}-description">'
             f'<title id="{chart.name}-title">{escape(chart.title)}</title>'
             f'<desc id="{chart.name}-description">{escape(chart.description)}</desc>{"".join(parts)}</svg>'
         )
@@ -81,12 +87,12 @@ class _Drawing:
         found = []
         for tick in self._ticks:
             y = self._y(tick)
-            found.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+            found.append(f'<line class="grid" x1="{LEFT}" x2="{self._right}" y1="{y:.1f}" y2="{y:.1f}"/>')
             found.append(f'<text class="tick" x="{LEFT - 6}" y="{y + 3.5:.1f}">{escape(self._chart.text(tick))}</text>')
         return found
 
     def _limits(self) -> list[str]:
-        """Mark where bands begin, as far as that is in sight and not on top of each other."""
+        """Mark where bands end, as far as that is in sight and not on top of each other; what is below has the name."""
         found: list[str] = []
         lowest = 1e9
         for value, name in self._chart.limits:
@@ -94,8 +100,8 @@ class _Drawing:
             if value > self._ticks[-1] or lowest - y < 13:
                 continue
             lowest = y
-            found.append(f'<line class="limit" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-            found.append(f'<text class="limit" x="{WIDTH - RIGHT}" y="{y - 3:.1f}">{escape(name)}</text>')
+            found.append(f'<line class="limit" x1="{LEFT}" x2="{self._right}" y1="{y:.1f}" y2="{y:.1f}"/>')
+            found.append(f'<text class="limit" x="{self._right + 5}" y="{y + 10:.1f}">{escape(name)}</text>')
         return found
 
     def _bars(self) -> list[str]:
@@ -141,7 +147,7 @@ class _Drawing:
 
     def _labels(self) -> list[str]:
         labels = self._chart.labels
-        every = max(1, math.ceil(len(labels) / 4))
+        every = max(1, math.ceil(len(labels) * 90 / (self._right - LEFT)))
         found = []
         for number in range(0, len(labels), every):
             anchor = "start" if number == 0 and len(labels) > 4 else "middle"

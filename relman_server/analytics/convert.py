@@ -26,7 +26,7 @@ list_metrics = reader(pb.ListDeploymentMetricsRequest, ListMetrics)
 summary = writer(pb.MetricsSummary)
 trends = writer(pb.GetMetricsTrendsResponse)
 deployment_metric = writer(pb.DeploymentMetric)
-_percentiles = writer(pb.DeploymentMetricPercentiles)
+_percentiles = writer(pb.DeploymentMetricPercentiles, count=lambda row: row.size)
 _page = page_writer(pb.ListDeploymentMetricsResponse, "deployment_metrics", deployment_metric)
 _service = writer(pb.ServiceMetrics, service_id=lambda row: str(row.id), service_name=lambda row: row.name)
 _environment = writer(

@@ -64,13 +64,6 @@ class Question(Input):
     end_date: datetime | None = None
     time_zone: TimeZone = "UTC"
 
-    @field_validator("environment_types", mode="before")
-    @classmethod
-    def _are_said(cls, types: list[str | None]) -> list[str | None]:
-        if None in types:
-            raise ValueError("must be types of environments, each of them said")
-        return types
-
     @field_validator("start_date", "end_date")
     @classmethod
     def _can_be_reckoned_with(cls, moment: datetime | None) -> datetime | None:

@@ -23,8 +23,8 @@ def summary(chance: random.Random, deployments: int, days: int) -> pb.MetricsSum
         return pb.MetricsSummary(
             deployment_frequency=_metric(0.0, "per_day", 0, reason="A band needs 4 whole weeks."),
             lead_time_for_changes=_metric(None, "seconds", 0),
-            time_to_restore=_metric(None, "seconds", 0),
             change_failure_rate=_metric(None, "ratio", 0),
+            time_to_restore=_metric(None, "seconds", 0),
             rework_rate=_metric(None, "ratio", 0),
             deployment_failure_rate=_metric(None, "ratio", 0),
             definition_version=1,
