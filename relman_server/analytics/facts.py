@@ -15,6 +15,7 @@ from sqlalchemy import (
     ColumnElement,
     Select,
     Subquery,
+    Text,
     Uuid,
     and_,
     bindparam,
@@ -28,7 +29,6 @@ from sqlalchemy import (
     or_,
     select,
     true,
-    tuple_,
 )
 from sqlalchemy.orm import aliased
 
@@ -43,7 +43,6 @@ from relman_server.kernel.db.model import UtcDateTime
 from relman_server.rollbacks.model import Rollback, RollbackStatus
 
 _hotfix, _undoing, _next, _other = (aliased(Deployment, name=name) for name in ("hotfix", "undoing", "next", "other"))
-_elsewhere = aliased(DeliveredChange, name="elsewhere")
 
 
 class Grouping(StrEnum):
@@ -62,14 +61,14 @@ class Shape:
 
     Attributes:
         all_services: Whether no services are named.
-        several_places: Whether there is more than one environment.
+        places: How many environments there are.
         grouping: Groups.
         clock_changes: How often the clocks change within the range.
         engine: "sqlite" or "postgresql".
     """
 
     all_services: bool
-    several_places: bool
+    places: int
     grouping: Grouping
     clock_changes: int
     engine: str
@@ -111,7 +110,7 @@ class Scope:
         """What statements look like."""
         return Shape(
             self.services is None,
-            len(self.environments) > 1,
+            len(self.environments),
             self.grouping,
             len(self.range.offsets) - 1,
             self.engine,
@@ -123,6 +122,7 @@ class Scope:
         return {
             "services": self.services or [],
             "environments": self.environments,
+            **{f"place_{number}": place.hex for number, place in enumerate(self.environments)},
             "start": self.range.start,
             "end": self.range.end,
             **day_parameters(self.range),
@@ -352,20 +352,14 @@ def ages(shape: Shape) -> Subquery:
         .outerjoin(firsts, firsts.c.id == change.deployment_id)
         .where(within(change.delivered_at), shape.has(change), firsts.c.id.is_(None))
     )
-    if shape.grouping is not Grouping.ENVIRONMENT and shape.several_places:
-        found = found.where(~exists().where(_was_earlier()))
+    if shape.grouping is not Grouping.ENVIRONMENT and shape.places > 1:
+        found = found.where(*(~_was_in(place) for place in range(shape.places)))
     return found.subquery("ages")
 
 
-def _was_earlier() -> ColumnElement[bool]:
-    """Return the condition that a change reached another environment of the scope before."""
-    change = DeliveredChange
-    return and_(
-        _elsewhere.change_id == change.change_id,
-        _elsewhere.environment_id.in_(ENVIRONMENTS),
-        _elsewhere.environment_id != change.environment_id,
-        tuple_(_elsewhere.delivered_at, _elsewhere.deployment_id) < tuple_(change.delivered_at, change.deployment_id),
-    )
+def _was_in(place: int) -> ColumnElement[bool]:
+    """Return the condition that a change reached an environment of the scope, by its number, before."""
+    return DeliveredChange.earlier.contains(bindparam(f"place_{place}", type_=Text()))
 
 
 def _first_successes(shape: Shape) -> Subquery:

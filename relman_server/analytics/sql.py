@@ -57,7 +57,7 @@ class local_day(FunctionElement[int]):  # noqa: N801 - as above
 @compiles(local_day, "postgresql")
 def _day_on_postgresql(element: local_day, compiler: SQLCompiler, **more: Any) -> str:
     moment, offset, first = (compiler.process(each, **more) for each in element.clauses)
-    local = f"({moment} AT TIME ZONE 'UTC') + ({offset}) * interval '1 second'"
+    local = f"({moment} AT TIME ZONE 'UTC') + make_interval(secs => {offset})"
     return f"(CAST({local} AS date) - CAST({first} AS date))"
 
 
