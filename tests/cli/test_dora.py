@@ -1,4 +1,4 @@
-"""`relman dora`, `relman incident` and `relman metrics`, against a real server; and what becomes of numbers in words."""
+"""`relman dora`, `relman incident` and `relman metrics`, against a real server; and numbers in words."""
 
 import csv
 import io
