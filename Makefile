@@ -21,6 +21,11 @@ RACES ?= 1000
 SEED ?=
 OPERATIONS ?= 100000
 ENGINE ?= both
+# Of make chaos: which setup (sqlite, postgresql, redis), and in each how many servers are killed.
+SETUP ?= all
+KILLS ?= 50
+# Of make soak: how many streams.
+CYCLES ?= 20000
 # Of make bench: which benchmarks, all of them without a name; and whether only to show that they work.
 NAMES ?=
 QUICK ?=
@@ -71,6 +76,14 @@ fuzz: $(READY) ## Call every RPC with corrupt and random messages (SEED=1, OPERA
 model: $(READY) ## Random lives of deployments against a model, on both databases (EXAMPLES=, STEPS=, MINUTES= at most, RACES=)
 	@RELMAN_MODEL_EXAMPLES=$(EXAMPLES) RELMAN_MODEL_STEPS=$(STEPS) RELMAN_MODEL_MINUTES=$(MINUTES) RELMAN_RACES=$(RACES) \
 	  $(BIN)/python -m pytest -n 2 -rP tests/lifecycle/test_lifecycle.py tests/approvals/test_races.py $(ARGS)
+
+.PHONY: chaos
+chaos: $(READY) ## Kill servers and break what they need while everyone works (KILLS=, SETUP=redis, SEED=1, MINUTES= each)
+	@$(BIN)/python -m tests.chaos --kills $(KILLS) --setup $(SETUP) --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+.PHONY: soak
+soak: $(READY) ## Open streams and leave them, and see what is left of them (CYCLES=, ENGINE=sqlite, SEED=1, MINUTES= each)
+	@$(BIN)/python -m tests.soak --cycles $(CYCLES) --engine $(ENGINE) --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 .PHONY: bench
 bench: $(READY) $(PEER_READY) ## Measure relman beside its peer and its ceiling (NAMES="read create", QUICK=1 for a smoke)

@@ -149,11 +149,12 @@ class WriterState:
         self._gaps += isinstance(error, SequenceGapError)
         passes = error.is_passing or (isinstance(error, SequenceGapError) and self._gaps < self._retries.attempts)
         limit = self.options.give_up_after
+        answered = self._away_since is None
         if self._away_since is None:
             self._away_since = now
         if not passes or (limit is not None and now - self._away_since >= limit):
             raise error
-        return self._backoff.next(error)
+        return self._backoff.next(error, is_absent=error.is_unreachable and not answered)
 
     def breaks(self, error: RelmanError) -> bool:
         """Whether an outage begins with this end of a connection. None does when only the token was old."""

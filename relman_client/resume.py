@@ -78,7 +78,8 @@ class Breaks:
         if self._heard_at is not None and not self._is_broken and not error.token_was_refreshed:
             self._is_broken = True
             self._options.on_break(error)
-        return self._backoff.next(error)
+        answered = self._heard_at is not None and self._heard_at >= self._opened_at
+        return self._backoff.next(error, is_absent=error.is_unreachable and not answered)
 
     def _is_hopeless(self) -> bool:
         if self._heard_at is None:

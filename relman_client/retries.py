@@ -14,6 +14,10 @@ from relman_client.v1 import options_pb2
 # These need no request_id: repeating them has one effect by what they are.
 _REPEATABLE = frozenset({"AppendLogs", "HeartbeatDeployment", "RefreshToken"})
 
+# Seconds at most between a stream's attempts at a server that is not there: they burden nobody, since the channel
+# connects at a pace of its own, and whoever asks that often goes on soon after the server is back.
+_ABSENT = 1.0
+
 
 @dataclass(frozen=True)
 class RetryOptions:
@@ -24,6 +28,7 @@ class RetryOptions:
     initial_delay: float = 0.1
     """Seconds before the first repetition; each further one waits twice as long, up to `max_delay`."""
     max_delay: float = 3.0
+    """Streams wait 1 second at most for a server that does not answer at all."""
 
 
 class Backoff:
@@ -33,9 +38,15 @@ class Backoff:
         self._options = options or RetryOptions()
         self.failures = 0
 
-    def next(self, error: RelmanError | None = None) -> float:
-        """Seconds to wait after one more failure; never less than the server asked for, and not in step either then."""
-        delay = min(self._options.initial_delay * 2.0 ** min(self.failures, 30), self._options.max_delay)
+    def next(self, error: RelmanError | None = None, *, is_absent: bool = False) -> float:
+        """Seconds to wait after one more failure; never less than the server asked for, and not in step either then.
+
+        Args:
+            error: How it failed.
+            is_absent: Nobody answered at all.
+        """
+        longest = min(self._options.max_delay, _ABSENT) if is_absent else self._options.max_delay
+        delay = min(self._options.initial_delay * 2.0 ** min(self.failures, 30), longest)
         self.failures += 1
         delay *= random.uniform(0.5, 1.0)  # noqa: S311 - spreads load; nothing secret
         asked = error.retry_after if error else None

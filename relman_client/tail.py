@@ -1,8 +1,9 @@
-"""Reading a deployment's log: as it is written, or the whole of it in one go. Every line once."""
+"""Reading a deployment's log: as it is written, or the whole of it in one go, as the audit log. Every line once."""
 
 from typing import IO, TYPE_CHECKING
 
 from relman_client.resume import Following, HasCursor, Position, ResumeOptions
+from relman_client.v1.audit_pb2 import ExportAuditLogsRequest, ExportAuditLogsResponse
 from relman_client.v1.log_pb2 import (
     DownloadLogsRequest,
     DownloadLogsResponse,
@@ -67,21 +68,23 @@ class Tail(HasCursor, Following[TailEvent]):
         super().__init__(client.logs.TailLogs, self._position, options, client.options.retries)
 
 
+DownloadRequest = DownloadLogsRequest | ExportAuditLogsRequest
+
+
 class DownloadPosition(Position[bytes]):
     """Where a download stands: what it asks for, and the cursor after the last part."""
 
-    def __init__(self, request: DownloadLogsRequest) -> None:
+    def __init__(self, request: DownloadRequest) -> None:
         self._request = request
         self.cursor = request.cursor
 
-    def request(self) -> DownloadLogsRequest:
+    def request(self) -> DownloadRequest:
         """The rest of the download."""
-        request = DownloadLogsRequest()
-        request.CopyFrom(self._request)
+        request = type(self._request).FromString(self._request.SerializeToString())
         request.cursor = self.cursor
         return request
 
-    def accept(self, answer: DownloadLogsResponse) -> bytes | None:
+    def accept(self, answer: DownloadLogsResponse | ExportAuditLogsResponse) -> bytes | None:
         """Take the cursor, and the lines if there are any."""
         self.cursor = answer.cursor or self.cursor
         return answer.data or None
@@ -96,14 +99,17 @@ class DownloadPosition(Position[bytes]):
 
 
 class Download(HasCursor, Following[bytes]):
-    """A log as text or JSON lines: iterate it for parts of whole lines, or `save` it. It resumes after any break.
+    """A deployment's log, or the audit log, as a file: iterate it for parts of whole lines, or `save` it.
 
-    `cursor` belongs to the last part: a Download made with it, and the same format and stage, goes on right after.
+    It resumes after any break. `cursor` belongs to the last part: a Download made with it, and otherwise the same
+    request, goes on right after.
     """
 
-    def __init__(self, client: "Client", request: DownloadLogsRequest, options: ResumeOptions | None = None) -> None:
+    def __init__(self, client: "Client", request: DownloadRequest, options: ResumeOptions | None = None) -> None:
         self._position = DownloadPosition(request)
-        super().__init__(client.logs.DownloadLogs, self._position, options, client.options.retries)
+        is_log = isinstance(request, DownloadLogsRequest)
+        call = client.logs.DownloadLogs if is_log else client.audit.ExportAuditLogs
+        super().__init__(call, self._position, options, client.options.retries)
 
     def save(self, file: IO[bytes]) -> int:
         """Write it to a binary file, opened for buffered writing; answers how many bytes that were."""

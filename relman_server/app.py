@@ -52,6 +52,9 @@ from relman_server import __version__
 from relman_server.analytics import deliveries
 from relman_server.analytics.service import AnalyticsService
 from relman_server.approvals.service import ApprovalService
+from relman_server.audit import partitions, sealing
+from relman_server.audit.service import AuditLogService
+from relman_server.audit.signing import BlockSigner, load_signer
 from relman_server.auth import store as auth_store
 from relman_server.auth.logic import Authentication
 from relman_server.auth.service import AuthService
@@ -68,6 +71,7 @@ from relman_server.environments import logic as environments
 from relman_server.environments.service import EnvironmentService
 from relman_server.incidents import store as incident_store
 from relman_server.incidents.service import IncidentService
+from relman_server.kernel import holdings
 from relman_server.kernel.clock import Clock, SystemClock
 from relman_server.kernel.db import Database, Transaction, idempotency, schema
 from relman_server.kernel.db.denials import Denials
@@ -84,7 +88,7 @@ from relman_server.kernel.rpc.health import Health
 from relman_server.kernel.rpc.metrics import Metrics
 from relman_server.kernel.rpc.refusals import Refusals
 from relman_server.kernel.rpc.request_id import RequestId
-from relman_server.kernel.rpc.server import MAX_MESSAGE_BYTES, Registration, RpcServer, Tls
+from relman_server.kernel.rpc.server import MAX_MESSAGE_BYTES, Connections, Registration, RpcServer, Tls
 from relman_server.kernel.rpc.validate import Validate
 from relman_server.kernel.streams.bus import LocalBus
 from relman_server.kernel.streams.lifetime import Lifetimes, Limits
@@ -103,12 +107,14 @@ from relman_server.releases import logic as releases
 from relman_server.releases.service import ReleaseService
 from relman_server.rollbacks import logic as rollbacks
 from relman_server.rollbacks.service import RollbackService
+from relman_server.runbooks.service import RunbookService
 from relman_server.settings import Settings
 from relman_server.system.convert import Server
 from relman_server.system.service import SystemService
 from relman_server.teams import logic as teams
 from relman_server.teams.service import TeamService
 from relman_server.users import logic as users
+from relman_server.users import store as user_store
 from relman_server.users.service import UserService
 
 log = structlog.get_logger(__name__)
@@ -128,7 +134,9 @@ class App:
         self._shares_port = shares_port
         self.clock = clock or SystemClock()
         self.registry = CollectorRegistry()
-        self.lifetimes = Lifetimes(Limits(settings.max_streams, settings.max_streams_per_user))
+        self.lifetimes = Lifetimes(
+            Limits(settings.max_streams, settings.max_streams_per_user, settings.connection_age.total_seconds())
+        )
         self.events = Events()
         self.db = Database(
             settings.url, clock=self.clock, events=self.events, connections=settings.database_connections
@@ -144,7 +152,9 @@ class App:
         self.group_commit = GroupCommit(self.db, settings.log_quota_bytes)
         self.redis = Redis(settings.redis_url.get_secret_value()) if settings.redis_url else None
         self._subscribe()
-        self.reconciler = Reconciler(self.db, self.clock, [*DUTIES, *_retention(settings.log_retention)])
+        self.block_signer = load_signer(settings.audit_key) if settings.audit_key else None
+        duties = [*DUTIES, _sealing(self.block_signer), *_retention(settings.log_retention)]
+        self.reconciler = Reconciler(self.db, self.clock, duties)
 
     @asynccontextmanager
     async def serving(self, prepare: Callable[[], Awaitable[None]] | None = None) -> AsyncIterator[str]:
@@ -171,10 +181,11 @@ class App:
             self.lifetimes,
             with_reflection=self.settings.reflection_on,
             with_channelz=self.settings.on_loopback,
-            shares_port=self._shares_port,
+            connections=Connections(self.settings.connection_age.total_seconds(), self._shares_port),
         )
         address = self._bind(rpc)
         await health.look()
+        holdings.observe(self.registry, self.lifetimes, self.db)
         metrics = self._serve_metrics()
         if prepare is not None:
             await prepare()
@@ -277,12 +288,18 @@ class App:
             _registration(approval_pb2, approval_pb2_grpc, "ApprovalService", ApprovalService(self.db, approving)),
             _registration(rollback_pb2, rollback_pb2_grpc, "RollbackService", undoer),
             _registration(log_pb2, log_pb2_grpc, "DeploymentLogService", log_service),
+            _registration(runbook_pb2, runbook_pb2_grpc, "RunbookService", RunbookService(self.db)),
             _registration(incident_pb2, incident_pb2_grpc, "IncidentService", IncidentService(self.db)),
             _registration(analytics_pb2, analytics_pb2_grpc, "AnalyticsService", AnalyticsService(self.db)),
             _registration(
                 system_pb2, system_pb2_grpc, "SystemService", SystemService(server, self.db, self.clock, self.redis)
             ),
-            *(_registration(messages, stubs, name) for messages, stubs, name in LATER),
+            _registration(
+                audit_pb2,
+                audit_pb2_grpc,
+                "AuditLogService",
+                AuditLogService(self.db, user_store.get_user, self.block_signer),
+            ),
         ]
 
     def _subscribe(self) -> None:
@@ -327,7 +344,9 @@ class App:
             await _unfailing(self.verifier.load(self.db))
 
     async def _keep_house(self) -> None:
-        """Remove what is kept for a limited time only."""
+        """Remove what is kept for a limited time only; a new key signs the audit log as it is."""
+        if self.block_signer is not None:
+            await _unfailing(self.db.write(sealing.sign_newest, self.block_signer))
         while True:
             await _unfailing(self.db.write(idempotency.forget))
             await _unfailing(self.db.write(auth_store.forget_sessions))
@@ -355,7 +374,13 @@ DUTIES = (
     Duty("leases", overdue.LEASES_DUE, overdue.lose_deployment, LEASE_PATIENCE),
     Duty("approvals", overdue.APPROVALS_DUE, overdue.expire_approvals),
     Duty("decisions", overdue.DECISIONS_DUE, overdue.decide_again),
+    Duty("audit_partitions", partitions.DUE, partitions.prepare),
 )
+
+
+def _sealing(signer: BlockSigner | None) -> Duty:
+    """Return the duty to seal the rows of the audit log that have waited for a minute, and those after them."""
+    return Duty("audit_blocks", sealing.OLDEST_UNSEALED, partial(sealing.seal, signer=signer), after=sealing.EVERY)
 
 
 def _retention(span: timedelta | None) -> list[Duty]:
@@ -365,19 +390,11 @@ def _retention(span: timedelta | None) -> list[Duty]:
     return [Duty("logs", retention.DUE, partial(retention.remove_expired, retention=span), after=span)]
 
 
-# Services of the contract that this version does not offer: every RPC of theirs answers UNIMPLEMENTED, after the
-# caller was authenticated and authorized like everywhere else.
-LATER: list[tuple[ModuleType, ModuleType, str]] = [
-    (runbook_pb2, runbook_pb2_grpc, "RunbookService"),
-    (audit_pb2, audit_pb2_grpc, "AuditLogService"),
-]
-
-
-def _registration(messages: ModuleType, stubs: ModuleType, name: str, servicer: object = None) -> Registration:
-    """Return how a service of the contract is added to the server; without a servicer, none of its RPCs is offered."""
+def _registration(messages: ModuleType, stubs: ModuleType, name: str, servicer: object) -> Registration:
+    """Return how a service of the contract is added to the server."""
     return Registration(
         getattr(stubs, f"add_{name}Servicer_to_server"),
-        servicer or getattr(stubs, f"{name}Servicer")(),
+        servicer,
         messages.DESCRIPTOR.services_by_name[name],
     )
 

@@ -4,6 +4,7 @@ import asyncio
 import secrets
 import signal
 import sys
+from collections.abc import Callable
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -26,9 +27,14 @@ log = structlog.get_logger(__name__)
 
 def run(command: str, chosen: Settings) -> int:
     """Serve or migrate; return the exit status. What keeps it from doing so is said in a line."""
+    return reported(chosen, lambda: migrate(chosen) if command == "migrate" else asyncio.run(serve(chosen)))
+
+
+def reported(chosen: Settings, work: Callable[[], int]) -> int:
+    """Return the exit status of some work; what keeps it from being done is said in a line."""
     log_format.configure(chosen.log_level, json=None if chosen.log_format is None else chosen.log_format == "json")
     try:
-        return migrate(chosen) if command == "migrate" else asyncio.run(serve(chosen))
+        return work()
     except KeyboardInterrupt:
         return 130  # before the signal's handler was there
     except schema.SchemaMismatch as error:

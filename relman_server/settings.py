@@ -44,6 +44,16 @@ class SettingsError(Exception):
     """A setting is wrong or unknown; the message is one line for the person who set it."""
 
 
+def _span(value: object, units: dict[str, str], expected: str) -> timedelta:
+    """Read a number with a unit of one letter; `units` maps these to keywords of timedelta."""
+    if isinstance(value, timedelta):
+        return value
+    found = re.fullmatch(r"([1-9][0-9]{0,5})([a-z])", str(value), re.ASCII)
+    if found is None or found[2] not in units:
+        raise ValueError(f"must be a number of {expected}")
+    return timedelta(**{units[found[2]]: int(found[1])})
+
+
 class Settings(BaseModel):
     """The settings of `relman-server`.
 
@@ -77,8 +87,15 @@ class Settings(BaseModel):
     log_retention: timedelta | None = Field(
         None, description="how long logs are kept after their deployment ended, as 90d or 12h; by default for good"
     )
+    audit_key: Path | None = Field(None, description="PEM file of the Ed25519 key that signs blocks of the audit log")
     max_streams: int = Field(20_000, ge=1, description="streams (tails, watches, log writers) open in a process")
     max_streams_per_user: int = Field(5_000, ge=1, description="of those, how many one user may have")
+    connection_age: timedelta = Field(
+        timedelta(hours=1),
+        ge=timedelta(minutes=1),
+        le=timedelta(hours=24),
+        description="how long a connection or stream lasts before it is made anew, as 1h or 10m; 1m to 24h",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level to log")
     log_format: Literal["json", "text"] | None = Field(None, description="by default text on a terminal, else JSON")
 
@@ -122,12 +139,16 @@ class Settings(BaseModel):
     @field_validator("log_retention", mode="before")
     @classmethod
     def _retention(cls, value: object) -> object:
-        if value is None or isinstance(value, timedelta):
-            return value
-        found = re.fullmatch(r"([1-9][0-9]{0,5})([dh])", str(value), re.ASCII)
-        if found is None:
-            raise ValueError("must be a number of days or hours, for example 90d or 12h")
-        return timedelta(**{{"d": "days", "h": "hours"}[found[2]]: int(found[1])})
+        return (
+            value
+            if value is None
+            else _span(value, {"d": "days", "h": "hours"}, "days or hours, for example 90d or 12h")
+        )
+
+    @field_validator("connection_age", mode="before")
+    @classmethod
+    def _age(cls, value: object) -> object:
+        return _span(value, {"h": "hours", "m": "minutes"}, "hours or minutes, for example 1h or 10m")
 
     @field_validator("admin_email")
     @classmethod
@@ -147,7 +168,7 @@ class Settings(BaseModel):
     def _secure(self) -> "Settings":
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("tls_certificate and tls_key must be set together")
-        for file in (self.tls_certificate, self.tls_key):
+        for file in (self.tls_certificate, self.tls_key, self.audit_key):
             if file is not None and not file.is_file():
                 raise ValueError(f"there is no file {file}")
         if not self.on_loopback and self.tls_certificate is None and not self.insecure:

@@ -11,11 +11,14 @@ from typing import Any
 import grpc
 import pytest
 import structlog
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.engine import URL
 
 from relman_server import settings
 from relman_server.app import App
 from relman_server.kernel import log_format
 from relman_server.kernel.clock import Clock
+from relman_server.kernel.db import engine as engine_module
 from relman_server.kernel.db import schema
 from relman_server.kernel.db.engine import write_engine
 from tests.factories import RunningServer, unique
@@ -48,6 +51,26 @@ def _log(level: str, *, json: bool) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _quiet() -> None:
     _log("warning", json=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compiled_once() -> Iterator[None]:
+    """Let the engines of all servers of this process share what SQLAlchemy compiled: it is half of a short test.
+
+    That belongs to an engine and is found by its dialect. Dialects of engines that are made alike are alike.
+    """
+    first: dict[object, Engine] = {}
+
+    def create(url: URL, **options: Any) -> Engine:
+        engine = create_engine(url, **options)
+        like = first.setdefault((engine.dialect.name, options.get("isolation_level")), engine)
+        engine.dialect = engine.pool._dialect = like.dialect
+        engine._compiled_cache = like._compiled_cache
+        return engine
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine_module, "create_engine", create)
+        yield
 
 
 @pytest.fixture
@@ -120,10 +143,11 @@ def clock() -> MovableClock:
 @asynccontextmanager
 async def serving(database_url: str, data_dir: Path, clock: Clock, **more: Any) -> AsyncIterator[RunningServer]:
     """Serve, with an admin and nothing else, while the block runs; `more` are settings."""
+    age = more.pop("connection_age", timedelta(hours=1))  # shorter than may be set
     chosen = settings.build(
         {"listen": "127.0.0.1:0", "data_dir": data_dir, "database_url": database_url, "database_connections": 4} | more
     )
-    app = App(chosen, clock)
+    app = App(chosen.model_copy(update={"connection_age": age}), clock)
     try:
         async with app.serving() as address, grpc.aio.insecure_channel(address) as channel:
             running = RunningServer(app, address, channel)

@@ -28,6 +28,7 @@ from relman_client.v1 import (
     release_pb2,
     release_pb2_grpc,
     rollback_pb2_grpc,
+    runbook_pb2,
     runbook_pb2_grpc,
     stage_pb2,
     stage_pb2_grpc,
@@ -107,12 +108,12 @@ class Caller:
             "policy_pb2_grpc.DeployPolicyServiceAsyncStub", stub(policy_pb2_grpc.DeployPolicyServiceStub)
         )
         self.rollbacks = cast("rollback_pb2_grpc.RollbackServiceAsyncStub", stub(rollback_pb2_grpc.RollbackServiceStub))
-        self.runbooks = stub(runbook_pb2_grpc.RunbookServiceStub)
+        self.runbooks = cast("runbook_pb2_grpc.RunbookServiceAsyncStub", stub(runbook_pb2_grpc.RunbookServiceStub))
         self.incidents = cast("incident_pb2_grpc.IncidentServiceAsyncStub", stub(incident_pb2_grpc.IncidentServiceStub))
         self.analytics = cast(
             "analytics_pb2_grpc.AnalyticsServiceAsyncStub", stub(analytics_pb2_grpc.AnalyticsServiceStub)
         )
-        self.audit = stub(audit_pb2_grpc.AuditLogServiceStub)
+        self.audit = cast("audit_pb2_grpc.AuditLogServiceAsyncStub", stub(audit_pb2_grpc.AuditLogServiceStub))
 
     def _stub(self, channel: grpc.aio.Channel, kind: Any) -> _Proxy:
         return _Proxy(lambda: kind(channel), self.metadata)
@@ -212,6 +213,12 @@ async def make_deployment(caller: Caller, admin: Caller, **fields: Any) -> deplo
         stage_pb2.StageSpec(name=stage) if isinstance(stage, str) else stage for stage in fields.get("stages", [])
     ]
     return await caller.deployments.CreateDeployment(deployment_pb2.CreateDeploymentRequest(**fields))
+
+
+async def make_runbook(caller: Caller, **fields: Any) -> runbook_pb2.Runbook:
+    """Write a runbook, about all services unless one is named."""
+    fields.setdefault("title", unique("runbook"))
+    return await caller.runbooks.CreateRunbook(runbook_pb2.CreateRunbookRequest(**fields))
 
 
 class Refusal:

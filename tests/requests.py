@@ -9,6 +9,7 @@ from google.protobuf.message import Message
 from relman_client.v1 import (
     analytics_pb2,
     approval_pb2,
+    audit_pb2,
     auth_pb2,
     catalog_pb2,
     common_pb2,
@@ -19,6 +20,7 @@ from relman_client.v1 import (
     policy_pb2,
     release_pb2,
     rollback_pb2,
+    runbook_pb2,
     stage_pb2,
     team_pb2,
     user_pb2,
@@ -49,8 +51,11 @@ async def _create_user(_: RunningServer) -> Message:
     return user_pb2.CreateUserRequest(email=f"{name}@example.com", username=name, password=PASSWORD)
 
 
-async def _of_user(kind: Any, server: RunningServer, **fields: Any) -> Message:
-    request: Message = kind(user=(await server.user()).username, **fields)
+async def _of_user(kind: Any, server: RunningServer, *, active: bool = True, **fields: Any) -> Message:
+    name = (await server.user()).username
+    if not active:
+        await server.admin.users.DeactivateUser(user_pb2.DeactivateUserRequest(user=name))
+    request: Message = kind(user=name, **fields)
     return request
 
 
@@ -216,6 +221,20 @@ async def _append_logs(server: RunningServer) -> Message:
     )
 
 
+async def _create_runbook(_: RunningServer) -> runbook_pb2.CreateRunbookRequest:
+    return runbook_pb2.CreateRunbookRequest(title="What to do", content="Turn it off and on again.")
+
+
+async def _of_runbook(kind: Any, server: RunningServer, **fields: Any) -> Message:
+    runbook = await server.admin.runbooks.CreateRunbook(await _create_runbook(server))
+    request: Message = kind(runbook=runbook.id, **fields)
+    return request
+
+
+async def _verify(_: RunningServer) -> Message:
+    return audit_pb2.VerifyAuditLogsRequest(seal=True)
+
+
 async def _create_service(_: RunningServer) -> Message:
     return catalog_pb2.CreateServiceRequest(name=unique("service"))
 
@@ -241,7 +260,7 @@ VALID: dict[str, Make] = {
     "UserService/CreateUser": _create_user,
     "UserService/UpdateUser": partial(_of_user, user_pb2.UpdateUserRequest, full_name="Ann"),
     "UserService/DeactivateUser": partial(_of_user, user_pb2.DeactivateUserRequest),
-    "UserService/ActivateUser": partial(_of_user, user_pb2.ActivateUserRequest),
+    "UserService/ActivateUser": partial(_of_user, user_pb2.ActivateUserRequest, active=False),
     "TeamService/CreateTeam": _create_team,
     "TeamService/UpdateTeam": partial(_of_team, team_pb2.UpdateTeamRequest, description="new"),
     "TeamService/DeleteTeam": partial(_of_team, team_pb2.DeleteTeamRequest),
@@ -314,6 +333,10 @@ VALID: dict[str, Make] = {
     "StageService/SkipStage": partial(_of_stage, stage_pb2.SkipStageRequest, reason="a test"),
     "StageService/RetryStage": partial(_of_stage, stage_pb2.RetryStageRequest, failed=True),
     "DeploymentLogService/AppendLogs": _append_logs,
+    "RunbookService/CreateRunbook": _create_runbook,
+    "RunbookService/UpdateRunbook": partial(_of_runbook, runbook_pb2.UpdateRunbookRequest, title="new"),
+    "RunbookService/DeleteRunbook": partial(_of_runbook, runbook_pb2.DeleteRunbookRequest),
+    "AuditLogService/VerifyAuditLogs": _verify,
     "IncidentService/CreateIncident": partial(_of_deployment, incident_pb2.CreateIncidentRequest, title="Slow"),
     "IncidentService/UpdateIncident": partial(_of_incident, incident_pb2.UpdateIncidentRequest, title="Slower"),
     "IncidentService/ResolveIncident": partial(_of_incident, incident_pb2.ResolveIncidentRequest),

@@ -272,6 +272,31 @@ def test_a_database_that_does_not_answer_is_refused(tmp_path: Path) -> None:
         assert "hunter2" not in line
 
 
+def test_the_audit_log_is_pruned_while_a_server_runs(tmp_path: Path) -> None:
+    process = ServerProcess(tmp_path / "data").start()
+    try:
+        kept = run("audit", "prune", "--keep-months", "3", data=tmp_path / "data")
+        assert (kept.returncode, "nothing was removed" in kept.stdout) == (0, True)
+        pruned = run("audit", "prune", "--before", "2999-01-01", data=tmp_path / "data")
+        assert (pruned.returncode, pruned.stdout.split()[0]) == (0, "removed")
+    finally:
+        process.kill()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["--before", "yesterday"], ["--keep-months", "-1"], ["--before", "2026-01-01", "--keep-months", "1"]],
+)
+def test_pruning_needs_to_know_what(tmp_path: Path, arguments: list[str]) -> None:
+    assert run("audit", "prune", *arguments, data=tmp_path / "data").returncode == 2
+
+
+def test_a_key_of_another_kind_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "key.pem").write_text("nonsense")
+    ended = run("serve", variables={"AUDIT_KEY": str(tmp_path / "key.pem")}, data=tmp_path / "data")
+    assert "no private key" in refused_in_one_line(ended, 1)
+
+
 def test_postgresql_is_not_migrated_by_serving(postgres: Postgres, tmp_path: Path) -> None:
     name = postgres.create_database()
     ended = run("serve", variables={"DATABASE_URL": postgres.url(name)}, data=tmp_path / "data")

@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, Any, Generic, Self, TypeVar
 from relman_client.errors import RelmanError
 from relman_client.resume import Breaks, HasCursor, Position, ResumeOptions, ended_early
 from relman_client.retries import RetryOptions
-from relman_client.tail import DownloadPosition, TailEvent, TailPosition
+from relman_client.tail import DownloadPosition, DownloadRequest, TailEvent, TailPosition
 from relman_client.v1.deployment_pb2 import DeploymentEvent, WatchDeploymentsRequest
 from relman_client.v1.log_pb2 import DownloadLogsRequest, TailLogsRequest
 from relman_client.watch import FeedPosition, WatchPosition
@@ -84,11 +84,13 @@ class Tail(HasCursor, Following[TailEvent]):
 
 
 class Download(HasCursor, Following[bytes]):
-    """A log as text or JSON lines: see `relman_client.Download`."""
+    """A deployment's log, or the audit log, as a file: see `relman_client.Download`."""
 
-    def __init__(self, client: "Client", request: DownloadLogsRequest, options: ResumeOptions | None = None) -> None:
+    def __init__(self, client: "Client", request: DownloadRequest, options: ResumeOptions | None = None) -> None:
         self._position = DownloadPosition(request)
-        super().__init__(client.logs.DownloadLogs, self._position, options, client.options.retries)
+        is_log = isinstance(request, DownloadLogsRequest)
+        call = client.logs.DownloadLogs if is_log else client.audit.ExportAuditLogs
+        super().__init__(call, self._position, options, client.options.retries)
 
     async def save(self, file: IO[bytes]) -> int:
         """Write it to a binary file, in threads, so that a slow disk holds up nobody; answers how many bytes."""

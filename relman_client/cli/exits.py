@@ -1,4 +1,4 @@
-"""Exit statuses of the commands that carry a deployment out or wait for its end: what scripts decide by."""
+"""Exit statuses of the commands that scripts decide by: those that wait for a deployment's end, and verification."""
 
 from typing import Final
 
@@ -12,6 +12,10 @@ REJECTED: Final = 4
 CANCELLED: Final = 5
 TIMED_OUT: Final = 6
 BLOCKED: Final = 7
+
+# Of `relman audit verify`.
+TAMPERED: Final = 3
+NO_EXPORT: Final = 4
 
 _ENDS = {
     DeploymentStatus.DEPLOYMENT_STATUS_SUCCEEDED: SUCCEEDED,

@@ -39,6 +39,8 @@ COMMANDS = {
     "dora": "Show how well delivery goes: the four keys of DORA.",
     "metrics": "Metrics: what pipelines measure in their deployments.",
     "logs": "Show a deployment's log, also while it is written.",
+    "audit": "The audit log: who did what, and whether it is still what it was.",
+    "runbook": "Runbooks: what to do when something goes wrong.",
     "watch": "Show what happens to a deployment, or to all, as it happens.",
 }
 

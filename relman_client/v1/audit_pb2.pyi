@@ -63,7 +63,8 @@ class _AuditExportFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Aud
     """
     AUDIT_EXPORT_FORMAT_JSON_LINES: _AuditExportFormat.ValueType  # 2
     """A JSON object a line: the rows, and after the rows of each sealed block the block with its hash.
-    Exported without filters, `relman audit verify` checks the file offline.
+    Exported without filters, `relman audit verify` checks the file offline; with filters it has no
+    blocks, since the rows of none are complete.
     """
 
 class AuditExportFormat(_AuditExportFormat, metaclass=_AuditExportFormatEnumTypeWrapper):
@@ -77,7 +78,8 @@ against it.
 """
 AUDIT_EXPORT_FORMAT_JSON_LINES: AuditExportFormat.ValueType  # 2
 """A JSON object a line: the rows, and after the rows of each sealed block the block with its hash.
-Exported without filters, `relman audit verify` checks the file offline.
+Exported without filters, `relman audit verify` checks the file offline; with filters it has no
+blocks, since the rows of none are complete.
 """
 Global___AuditExportFormat: _TypeAlias = AuditExportFormat  # noqa: Y015
 
@@ -190,9 +192,9 @@ class ListAuditLogsRequest(_message.Message):
     resource_type: _builtins.str
     """Only those about this type of resource, for example "deployment"."""
     resource_id: _builtins.str
-    """Only those about this resource, by UUID."""
+    """Only those about this resource, by UUID; refused attempts name it as the caller did."""
     user: _builtins.str
-    """Only those of this user: email, username or id."""
+    """Only those of this user: email, username or id; "system" means what the server did by itself."""
     outcome: Global___AuditOutcome.ValueType
     """Only those that ended in this way."""
     @_builtins.property
@@ -317,9 +319,9 @@ class ExportAuditLogsRequest(_message.Message):
     resource_type: _builtins.str
     """Only those about this type of resource, for example "deployment"."""
     resource_id: _builtins.str
-    """Only those about this resource, by UUID."""
+    """Only those about this resource, by UUID; refused attempts name it as the caller did."""
     user: _builtins.str
-    """Only those of this user: email, username or id."""
+    """Only those of this user: email, username or id; "system" means what the server did by itself."""
     outcome: Global___AuditOutcome.ValueType
     """Only those that ended in this way."""
     format: Global___AuditExportFormat.ValueType
@@ -436,6 +438,7 @@ class VerifyAuditLogsResponse(_message.Message):
     HEAD_HASH_FIELD_NUMBER: _builtins.int
     UNSEALED_ROWS_FIELD_NUMBER: _builtins.int
     SIGNED_BLOCKS_FIELD_NUMBER: _builtins.int
+    PRUNED_BLOCKS_FIELD_NUMBER: _builtins.int
     valid: _builtins.bool
     """True when every block that was checked matches."""
     first_invalid_block: _builtins.int
@@ -455,8 +458,12 @@ class VerifyAuditLogsResponse(_message.Message):
     unsealed_rows: _builtins.int
     """How many rows are not sealed yet."""
     signed_blocks: _builtins.int
-    """How many of the blocks that were checked carry a valid signature of the server's key; blocks need
-    none unless a key is configured.
+    """How many of the blocks that were checked carry a valid signature of the server's key. When a key is
+    configured the newest block must: its signature stands for all blocks before it.
+    """
+    pruned_blocks: _builtins.int
+    """How many of the blocks that were checked have no rows any more, since retention removed them: of
+    these, the oldest, only the place in the chain was checked.
     """
     def __init__(
         self,
@@ -470,10 +477,11 @@ class VerifyAuditLogsResponse(_message.Message):
         head_hash: _builtins.str = ...,
         unsealed_rows: _builtins.int = ...,
         signed_blocks: _builtins.int = ...,
+        pruned_blocks: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks_checked", b"blocks_checked", "first_invalid_block", b"first_invalid_block", "head_block", b"head_block", "head_hash", b"head_hash", "reason", b"reason", "rows_checked", b"rows_checked", "signed_blocks", b"signed_blocks", "unsealed_rows", b"unsealed_rows", "valid", b"valid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks_checked", b"blocks_checked", "first_invalid_block", b"first_invalid_block", "head_block", b"head_block", "head_hash", b"head_hash", "pruned_blocks", b"pruned_blocks", "reason", b"reason", "rows_checked", b"rows_checked", "signed_blocks", b"signed_blocks", "unsealed_rows", b"unsealed_rows", "valid", b"valid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -81,7 +81,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_DATABASE_READ_ONLY: _ErrorReason.ValueType  # 28
     """UNAVAILABLE: the database takes no writes (read-only, full); nothing was changed."""
     ERROR_REASON_SHUTTING_DOWN: _ErrorReason.ValueType  # 29
-    """UNAVAILABLE: the server is shutting down; connect again."""
+    """UNAVAILABLE: the server is shutting down, or the stream has lasted as long as one may; connect again."""
     ERROR_REASON_DEADLINE_EXCEEDED: _ErrorReason.ValueType  # 30
     """DEADLINE_EXCEEDED: the deadline passed before the work was started; nothing was changed."""
     ERROR_REASON_UNIMPLEMENTED: _ErrorReason.ValueType  # 31
@@ -161,7 +161,7 @@ ERROR_REASON_DATABASE_UNAVAILABLE: ErrorReason.ValueType  # 27
 ERROR_REASON_DATABASE_READ_ONLY: ErrorReason.ValueType  # 28
 """UNAVAILABLE: the database takes no writes (read-only, full); nothing was changed."""
 ERROR_REASON_SHUTTING_DOWN: ErrorReason.ValueType  # 29
-"""UNAVAILABLE: the server is shutting down; connect again."""
+"""UNAVAILABLE: the server is shutting down, or the stream has lasted as long as one may; connect again."""
 ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 30
 """DEADLINE_EXCEEDED: the deadline passed before the work was started; nothing was changed."""
 ERROR_REASON_UNIMPLEMENTED: ErrorReason.ValueType  # 31

@@ -30,7 +30,6 @@ from sqlalchemy import (
     select,
     true,
 )
-from sqlalchemy.orm import aliased
 
 from relman_server.analytics.calendar import Range
 from relman_server.analytics.model import DeliveredChange
@@ -39,10 +38,10 @@ from relman_server.catalog.model import Service
 from relman_server.deployments.model import Deployment, DeploymentKind, DeploymentStatus, Outcome
 from relman_server.environments.model import Environment
 from relman_server.incidents.model import Incident
-from relman_server.kernel.db.model import UtcDateTime
+from relman_server.kernel.db.model import UtcDateTime, alias_of
 from relman_server.rollbacks.model import Rollback, RollbackStatus
 
-_hotfix, _undoing, _next, _other = (aliased(Deployment, name=name) for name in ("hotfix", "undoing", "next", "other"))
+_hotfix, _undoing, _next, _other = (alias_of(Deployment) for _ in range(4))
 
 
 class Grouping(StrEnum):

@@ -8,7 +8,6 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Double, Integer, Select, bindparam, case, cast, func, literal, select, true
-from sqlalchemy.orm import aliased
 
 from relman_server.analytics.facts import (
     ENVIRONMENTS,
@@ -27,6 +26,7 @@ from relman_server.catalog.model import Service
 from relman_server.deployments.model import Deployment
 from relman_server.environments.model import Environment, EnvironmentType
 from relman_server.incidents.model import Incident
+from relman_server.kernel.db.model import alias_of
 from relman_server.kernel.db.transaction import Reading, Record
 from relman_server.kernel.paging import Listed, Ordering, paginate
 from relman_server.kernel.sql import known_ids
@@ -41,7 +41,7 @@ Group = UUID | None
 
 _SERVICES = Ordering({"name": Service.name}, default="name", tie=Service.id)
 _ENVIRONMENTS = Ordering({"name": Environment.name}, default="name", tie=Environment.id)
-_first = aliased(Deployment, name="first")
+_first = alias_of(Deployment)
 
 
 def make_room(tx: Reading) -> None:

@@ -6,7 +6,6 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, func, or_, select, true
-from sqlalchemy.orm import aliased
 
 from relman_server.catalog import store as catalog
 from relman_server.catalog.inputs import HealthOf
@@ -15,11 +14,12 @@ from relman_server.deployments.model import Deployment, Outcome, has_succeeded, 
 from relman_server.environments import store as environments
 from relman_server.environments.inputs import StatusOf
 from relman_server.environments.model import Environment, lock_of
+from relman_server.kernel.db.model import alias_of
 from relman_server.kernel.db.transaction import Reading, Record
 from relman_server.kernel.paging import rest
 from relman_server.releases.model import Release
 
-_newest = aliased(Deployment)  # once: an alias costs more to make than a query to run
+_newest = alias_of(Deployment)  # once: an alias costs more to make than a query to run
 
 # From the best to the worst: a whole is as healthy as the worst of its parts.
 _SEVERITY = ("UNKNOWN", "HEALTHY", "DEGRADED", "FAILING")

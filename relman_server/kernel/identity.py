@@ -111,6 +111,11 @@ class Call:
             raise Unauthenticated("This call needs a token.", reason="TOKEN_MISSING")
         return self.identity
 
+    @property
+    def nobody(self) -> str:
+        """Who acts when there is no identity, for the audit log: the server itself, or someone unknown."""
+        return "" if self.method else "system"
+
     def check_deadline(self) -> None:
         """Raise DeadlineExceeded when the caller no longer waits."""
         if self.deadline is not None and time.monotonic() > self.deadline:

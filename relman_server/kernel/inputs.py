@@ -149,7 +149,16 @@ class Continued(Input):
     page_token: PageToken = ""
 
 
-class Page(Input):
+class Paged(Input):
+    """Which part of a list whose order is its own."""
+
+    page_size: Annotated[int, Field(ge=0)] = 0
+    page_token: PageToken = ""
+    skip: Annotated[int, Field(ge=0, le=10_000_000)] = 0
+    exact_total: bool = False
+
+
+class Page(Paged):
     """Which part of a list, in which order.
 
     Attributes:
@@ -158,11 +167,7 @@ class Page(Input):
 
     ordered_by: ClassVar[tuple[str, ...]] = ()
 
-    page_size: Annotated[int, Field(ge=0)] = 0
-    page_token: PageToken = ""
-    skip: Annotated[int, Field(ge=0, le=10_000_000)] = 0
     order_by: Annotated[str, StringConstraints(max_length=200)] = ""
-    exact_total: bool = False
 
     @field_validator("order_by")
     @classmethod

@@ -21,7 +21,7 @@ from sqlalchemy.sql.elements import KeyedColumnElement
 
 from relman_server.kernel.db.transaction import Reading, Record
 from relman_server.kernel.errors import InvalidInput, Violation
-from relman_server.kernel.inputs import Continued, Input, Page, parse_order
+from relman_server.kernel.inputs import Continued, Input, Page, Paged, parse_order
 
 DEFAULT_SIZE = 50
 MAX_SIZE = 500
@@ -46,13 +46,13 @@ class Listed:
         token_after: Returns the token of a page that would begin after a row, for an answer that grew too large.
     """
 
-    rows: Sequence[Record]
+    rows: Sequence[Any]
     next_page_token: str
     total_size: int
     total_is_exact: bool
     page: int
     page_size: int
-    token_after: Callable[[Record], str]
+    token_after: Callable[[Any], str]
 
     @property
     def total_pages(self) -> int:
@@ -162,6 +162,37 @@ def rest(rows: Iterable[Any], name: str, asked: Continued) -> Rest:
             raise _bad_token("is damaged: pass on the next_page_token as it came")
         ordered = ordered[bisect_right(ordered, place, key=key) :]
     return Rest(ordered, lambda row: _encode(_Token(fingerprint, [key(row)], total=0, exact=False, page=0)))
+
+
+def cut_page(found: Sequence[Any], page: Paged, total: int, *, exact: bool) -> Listed:
+    """Return one page of what was found, all of it in order, anew for each page.
+
+    Args:
+        found: All that can be paged through.
+        page: Which page; tokens are bound to everything else in it. They say a place in the order, so what changes it
+            between two pages may be on both, or on none.
+        total: Matches in all, or at least; may be more than can be paged through.
+        exact: Which of the two.
+
+    Rows that take the place of these, for `token_after`, have a `number`: their place among all found, from 1.
+    """
+    size = min(page.page_size or DEFAULT_SIZE, MAX_SIZE)
+    fingerprint = _fingerprint(page, "", descending=False)
+    before, number = 0, page.skip // size + 1
+    if page.page_token:
+        token = _decode(page.page_token, fingerprint, parts=1)
+        (before,) = token.key
+        if not isinstance(before, int) or before < 0:
+            raise _bad_token("is damaged: pass on the next_page_token as it came")
+        number += token.page
+    start = before + page.skip
+
+    def token_at(place: int) -> str:
+        return _encode(_Token(fingerprint, [place], total, exact, number))
+
+    end = start + size
+    following = token_at(end) if end < len(found) else ""
+    return Listed(found[start:end], following, total, exact, number, size, lambda row: token_at(row.number))
 
 
 def _count(tx: Reading, statement: Select[Any], *, everything: bool) -> tuple[int, bool]:

@@ -3,6 +3,7 @@
 import socket
 import threading
 import time
+from collections import deque
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -11,14 +12,15 @@ from typing import Self
 class Proxy:
     """Passes bytes on to a server until it is told otherwise.
 
+    With several servers it is a load balancer: each connection goes to the next one that listens.
+
     Attributes:
         address: host:port to connect to.
         connections: How many were made.
     """
 
-    def __init__(self, target: str) -> None:
-        host, _, port = target.rpartition(":")
-        self._target = (host, int(port))
+    def __init__(self, *targets: str) -> None:
+        self._targets = deque((host, int(port)) for host, _, port in (target.rpartition(":") for target in targets))
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self.connections = 0
@@ -78,15 +80,21 @@ class Proxy:
                 near.close()
                 continue
             self.connections += 1
-            try:
-                far = socket.create_connection(self._target)
-            except OSError:
+            far = self._connect()
+            if far is None:
                 near.close()
                 continue
             with self._lock:
                 self._open |= {near, far}
             for source, sink in ((near, far), (far, near)):
                 threading.Thread(target=self._pass_on, args=(source, sink), daemon=True).start()
+
+    def _connect(self) -> socket.socket | None:
+        for target in list(self._targets):
+            self._targets.rotate(-1)
+            with suppress(OSError):
+                return socket.create_connection(target)
+        return None
 
     def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
         with suppress(OSError):

@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -28,7 +29,7 @@ from relman_client.v1.log_pb2 import (
 from relman_client.v1.stage_pb2 import ReportStageProgressRequest
 from tests.client.pipelines import create_deployment, start_deployment, start_stage, texts_of, writer
 from tests.client.proxy import Proxy
-from tests.conftest import MovableClock
+from tests.conftest import MovableClock, serving
 from tests.factories import RunningServer, make_deployment
 from tests.services.relman import ServerProcess
 
@@ -192,6 +193,33 @@ def test_a_download_over_cut_connections_is_the_whole_log(
                 proxy.cut()
     assert breaks
     assert [line.split(" ", 2)[2] for line in saved.decode().splitlines()] == lines
+
+
+async def test_connections_and_streams_that_are_made_anew_lose_and_repeat_nothing(
+    database_url: str, tmp_path: Path, clock: MovableClock
+) -> None:
+    """Fails when a server never ends a stream: then nothing breaks here, and a new replica would get no work."""
+    breaks: list[RelmanError] = []
+    age = timedelta(seconds=0.3)
+    async with (
+        serving(database_url, tmp_path, clock, connection_age=age) as server,
+        aio.Client(server.address, token=server.admin.token) as client,
+    ):
+        deployment = (await make_deployment(server.admin, server.admin)).id
+        tail = aio.Tail(
+            client, TailLogsRequest(deployment=deployment, follow=True), ResumeOptions(on_break=breaks.append)
+        )
+        texts: list[str] = []
+        while len(breaks) < 3:
+            entry = LogEntry(text=str(len(texts)))
+            request = AppendLogsRequest(deployment=deployment, first_sequence=len(texts) + 1, entries=[entry])
+            await client.logs.AppendLogs(request)
+            event = await asyncio.wait_for(anext(tail), 20)
+            assert isinstance(event, LogEntries)
+            texts += [line.text for line in event.entries]
+        await tail.close()
+    assert texts == [str(number) for number in range(len(texts))]
+    assert {error.reason for error in breaks} == {"SHUTTING_DOWN"}
 
 
 async def test_a_tail_goes_on_when_the_login_expires(server: RunningServer, clock: MovableClock) -> None:

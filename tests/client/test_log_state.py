@@ -113,6 +113,16 @@ def test_delays_grow_while_a_server_opens_the_stream_and_then_always_fails() -> 
     assert state.delay_after(AWAY, 0) <= 1
 
 
+def test_a_server_that_is_away_for_long_is_asked_again_every_second() -> None:
+    """Waiting longer and longer lets everyone wait for seconds after it is back."""
+    state = new()
+    connected(state)
+    state.delay_after(AWAY, 0)
+    assert all(state.delay_after(AWAY, now) <= 1 for now in range(10))
+    overloaded = RelmanError(grpc.StatusCode.UNAVAILABLE, "later", reason="OVERLOADED")
+    assert state.delay_after(overloaded, 10) >= 4, "one that answers is not"
+
+
 def test_a_gap_is_filled_by_sending_again_but_not_for_ever() -> None:
     state = new()
     for _ in range(2):

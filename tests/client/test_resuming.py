@@ -215,6 +215,20 @@ def test_delays_grow_while_a_server_says_hello_and_breaks_again() -> None:
     assert breaks.delay(away) <= 1
 
 
+def test_a_server_that_is_away_for_long_is_asked_again_every_second() -> None:
+    """Waiting longer and longer lets everyone wait for seconds after it is back."""
+    breaks = Breaks(ResumeOptions(), RetryOptions(initial_delay=1, max_delay=8))
+    away = RelmanError(grpc.StatusCode.UNAVAILABLE, "away")
+    breaks.opened()
+    breaks.heard(is_news=True)
+    delays = [breaks.delay(away)]
+    for _ in range(10):
+        breaks.opened()
+        delays.append(breaks.delay(away))
+    assert max(delays) <= 1
+    assert breaks.delay(RelmanError(grpc.StatusCode.UNAVAILABLE, "later", reason="SHUTTING_DOWN")) >= 4
+
+
 @pytest.mark.parametrize("is_away", [False, True], ids=["waiting for an answer", "waiting for the server"])
 def test_a_follower_is_closed_from_another_thread(
     running: ServerProcess, admin: Client, deployment: str, *, is_away: bool

@@ -50,9 +50,10 @@ class Target:
 
 
 @asynccontextmanager
-async def served(engine: str, url: str, folder: Path) -> AsyncIterator[Target]:
-    """Serve a database while the block runs; keys go to the folder."""
-    server = ServerProcess(folder, {"DATABASE_URL": url, "LOG_QUOTA_BYTES": str(LOG_QUOTA), "LOG_FORMAT": "json"})
+async def served(engine: str, url: str, folder: Path, **more: str) -> AsyncIterator[Target]:
+    """Serve a database while the block runs; keys go to the folder. `more` are settings, by name without RELMAN_."""
+    chosen = {"DATABASE_URL": url, "LOG_QUOTA_BYTES": str(LOG_QUOTA), "LOG_FORMAT": "json"}
+    server = ServerProcess(folder, chosen | more)
     app = None
     try:
         server.start()
@@ -67,10 +68,10 @@ async def served(engine: str, url: str, folder: Path) -> AsyncIterator[Target]:
 
 
 @asynccontextmanager
-async def started(engine: str) -> AsyncIterator[Target]:
+async def started(engine: str, **more: str) -> AsyncIterator[Target]:
     """Serve an empty database while the block runs; nothing of it is left behind."""
     with tempfile.TemporaryDirectory(prefix="relman-fuzz-") as name, _database(engine, Path(name)) as url:
-        async with served(engine, url, Path(name)) as target:
+        async with served(engine, url, Path(name), **more) as target:
             yield target
 
 

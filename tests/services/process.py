@@ -116,8 +116,12 @@ class ServerProcess:
 
     def freeze(self) -> None:
         """Stop it and its children where they are: connections stay open and nothing answers."""
-        for process in self._family():
+        family = self._family()
+        for process in family:
             process.suspend()
+        for process in family:  # a signal is only on its way when kill() returns
+            while process.status() not in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE):
+                time.sleep(0.001)
 
     def thaw(self) -> None:
         """Let it go on."""

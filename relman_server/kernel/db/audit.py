@@ -3,21 +3,27 @@
 The read side is in the folder `audit`.
 """
 
+import json
 import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from math import isfinite
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Index, TextClause, event, inspect
+from sqlalchemy import BigInteger, ColumnElement, Connection, Dialect, Index, Text, TextClause, event, inspect, text
 from sqlalchemy.engine import Engine
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Mapped, Session, mapped_column
+from sqlalchemy.types import TypeDecorator
 
+from relman_client.audit_chain import canonical
 from relman_server.kernel.db.model import UNAUDITED, Base
 from relman_server.kernel.ids import new_id
 
 MASK = "***"
+REFUSED = "outcome <> 'SUCCESS'"
 
 
 class AuditOutcome(StrEnum):
@@ -28,15 +34,68 @@ class AuditOutcome(StrEnum):
     FAILED = "FAILED"
 
 
+class CanonicalJson(TypeDecorator[dict[str, Any]]):
+    """JSON kept as the text that is hashed, so that no database writes numbers or orders keys in its own way."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: dict[str, Any] | None, dialect: Dialect) -> str | None:  # noqa: ARG002 - SQLAlchemy's signature
+        """Write the canonical form."""
+        return None if value is None else canonical(value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> dict[str, Any] | None:  # noqa: ARG002 - as above
+        """Read it."""
+        return None if value is None else dict(json.loads(value))
+
+
+class AuditPosition(ColumnElement[int]):
+    """The next position in the audit log, taken together with what lets the sealer know that it is about to commit.
+
+    On PostgreSQL that is a lock, shared with everyone who writes; SQLite runs one transaction after the other, and
+    there positions go on after those that were pruned.
+    """
+
+    inherit_cache = True
+    type = BigInteger()
+
+
+@compiles(AuditPosition, "postgresql")
+def _of_postgresql(*_: object, **__: object) -> str:
+    return "audit_next_position()"
+
+
+@compiles(AuditPosition, "sqlite")
+def _of_sqlite(*_: object, **__: object) -> str:
+    newest = "coalesce((SELECT max(position) FROM audit_log), 0)"
+    return f"(SELECT max({newest}, pruned_position) + 1 FROM audit_chain)"  # noqa: S608 - of literals
+
+
 class AuditEntry(Base):
-    """Who did what to which resource, from where, and what changed: `{"changes": {field: [old, new]}, ...}`."""
+    """Who did what to which resource, from where, and what changed: `{"changes": {field: [old, new]}, ...}`.
+
+    No row changes, and none goes but by retention: triggers see to that. On PostgreSQL the table has a partition for
+    each month.
+
+    Attributes:
+        position: Place in the log. Of two rows, one may be committed before another with a lower position.
+    """
 
     __tablename__ = "audit_log"
     __table_args__ = (
         Index(None, "created_at", "id"),
-        Index(None, "resource_type", "resource_id", "created_at"),
-        Index(None, "user_id", "created_at"),
-        Index(None, "action", "created_at"),
+        Index(None, "resource_id", "created_at", "id"),
+        Index(None, "resource_type", "created_at", "id"),
+        Index(None, "user_id", "created_at", "id"),
+        Index(None, "action", "created_at", "id"),
+        Index(
+            "ix_audit_log_refused",
+            "created_at",
+            "id",
+            postgresql_where=text(REFUSED),
+            sqlite_where=text(REFUSED),
+        ),
+        Index(None, "position"),
         {"info": UNAUDITED},
     )
 
@@ -46,12 +105,30 @@ class AuditEntry(Base):
     action: Mapped[str]
     resource_type: Mapped[str]
     resource_id: Mapped[str]
-    details: Mapped[dict[str, Any]]  # JSON of whatever the resource consists of
+    details: Mapped[dict[str, Any]] = mapped_column(CanonicalJson)  # JSON of whatever the resource consists of
     ip_address: Mapped[str]
     user_agent: Mapped[str]
     request_id: Mapped[str]
     outcome: Mapped[str]
     created_at: Mapped[datetime]
+    position: Mapped[int] = mapped_column(BigInteger, default=AuditPosition())
+
+
+class AuditChain(Base):
+    """The audit log as a whole: a single row, locked by who seals or prunes.
+
+    Attributes:
+        id: Of the database, so that cursors of others are known as such.
+        pruned_position: Rows up to here may be removed, and are being. It only rises.
+        partitions_due: On PostgreSQL, when partitions for later months are to be made.
+    """
+
+    __tablename__ = "audit_chain"
+    __table_args__ = ({"info": UNAUDITED},)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    pruned_position: Mapped[int] = mapped_column(BigInteger)
+    partitions_due: Mapped[datetime | None]
 
 
 class AuditMissing(AssertionError):  # noqa: N818 - what is the matter, not that something is
@@ -113,7 +190,7 @@ class Recorder:
 
 def plain(value: Any, *, sensitive: bool = False) -> Any:
     """Return a column's value as JSON can hold it; masked when nobody should see it."""
-    if value is None or isinstance(value, bool | int | float):
+    if value is None or isinstance(value, bool | int) or (isinstance(value, float) and isfinite(value)):
         return MASK if sensitive and value is not None else value
     if sensitive:
         return MASK

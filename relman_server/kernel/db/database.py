@@ -14,6 +14,7 @@ import structlog
 from sqlalchemy import Executable, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import QueuePool
 
 from relman_server.kernel.clock import Clock
 from relman_server.kernel.db import audit, failures, idempotency
@@ -125,6 +126,12 @@ class Database:
         """As `read`, with all statements seeing the database as it was at the first."""
         call = current_call.get()
         return await self._readers.run(lambda: self._read(call, fn, args, into, snapshot=True))
+
+    @property
+    def connections_in_use(self) -> int:
+        """How many connections are at work right now, for reads and for writes."""
+        pools = (engine.pool for engine in (self.reads, self.writes))
+        return sum(pool.checkedout() for pool in pools if isinstance(pool, QueuePool))
 
     def close(self) -> None:
         """Wait for what runs, and close every connection."""

@@ -3,11 +3,13 @@
 import sys
 import tempfile
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from relman_server.kernel.db import schema
 from relman_server.kernel.db.engine import write_engine
@@ -19,8 +21,31 @@ def differences(engine: Engine) -> list[str]:
     with engine.connect() as connection, warnings.catch_warnings():
         # SQLite does not tell what an index of an expression is of; PostgreSQL does, and is compared too.
         warnings.filterwarnings("ignore", message=".*expression-based index")
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        opts = {"compare_type": True, "include_object": _of_both(connection)}
+        context = MigrationContext.configure(connection, opts=opts)
         return [str(difference) for difference in compare_metadata(context, schema.metadata())]
+
+
+PARTITIONS = "audit_log_"
+
+
+def _of_both(connection: Connection) -> Callable[..., bool]:
+    """Return what tells the parts of the schema to compare: not those that only one of the databases has."""
+    virtual: tuple[str, ...] = ()
+    if connection.dialect.name == "sqlite":
+        rows = connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE sql LIKE 'CREATE VIRTUAL TABLE%'")
+        virtual = tuple(row.name for row in rows)
+
+    def include(item: Any, name: str, kind: str, *_: object) -> bool:  # whatever Alembic compares
+        if kind == "table":  # not a partition, nor a virtual one, nor one in which that keeps itself
+            return not name.startswith(PARTITIONS) and not any(
+                name == table or name.startswith(f"{table}_") for table in virtual
+            )
+        if kind == "index" and connection.dialect.name != "postgresql":
+            return not item.dialect_kwargs.get("postgresql_using")
+        return True
+
+    return include
 
 
 def main() -> int:

@@ -2,20 +2,34 @@
 
 import sqlite3
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
+from sqlalchemy.pool import ConnectionPoolEntry
+
+if TYPE_CHECKING:
+    import psycopg
 
 # hide_parameters throughout: what an unexpected error says is logged, and the values of a statement may be secrets.
 BUSY_SECONDS = 5
-STATEMENT_SECONDS = 30
-LOCK_SECONDS = 10
 STATEMENTS = 250
 """Compiled statements that an engine keeps, at 70 KB each, and for a while up to half as many more.
 
 A day's work has some 130. Lists have one for each set of filters and each order; of those, the ones in use stay.
 """
+LIMITS = {"statement_timeout": 30, "lock_timeout": 10, "idle_in_transaction_session_timeout": 30}
+"""Seconds, on PostgreSQL."""
+POOLED = "relman_pooled"
+"""Notes of a connection that there is a pooler between."""
+ALIVE: dict[str, Any] = {  # driver options
+    "connect_timeout": 3,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+"""How a connection to PostgreSQL learns that the other end is gone."""
 
 
 def write_engine(url: str | URL, connections: int) -> Engine:
@@ -27,7 +41,10 @@ def write_engine(url: str | URL, connections: int) -> Engine:
         _prepare_sqlite(engine)
         event.listen(engine, "begin", _begin_immediate)
         return engine
-    return create_engine(parsed, **_postgres_options(connections))
+    engine = create_engine(parsed, **_postgres_options(connections))
+    event.listen(engine, "connect", _prepare_postgres)
+    event.listen(engine, "begin", _limit_pooled_transaction)
+    return engine
 
 
 def read_engine(url: str | URL, connections: int) -> Engine:
@@ -38,7 +55,9 @@ def read_engine(url: str | URL, connections: int) -> Engine:
         engine = create_engine(parsed, pool_size=connections, **_sqlite_options(), **options)
         _prepare_sqlite(engine)
         return engine
-    return create_engine(parsed, **_postgres_options(connections), **options)
+    engine = create_engine(parsed, **_postgres_options(connections), **options)
+    event.listen(engine, "connect", _prepare_postgres)
+    return engine
 
 
 def _sqlite_options() -> dict[str, Any]:  # engine options
@@ -57,17 +76,38 @@ def _postgres_options(connections: int) -> dict[str, Any]:  # engine options
         "pool_timeout": 5,
         "hide_parameters": True,
         "query_cache_size": STATEMENTS,
-        "connect_args": {
-            "connect_timeout": 3,
-            "application_name": "relman",
-            "options": f"-c statement_timeout={STATEMENT_SECONDS}s -c lock_timeout={LOCK_SECONDS}s"
-            f" -c idle_in_transaction_session_timeout={STATEMENT_SECONDS}s -c timezone=UTC",
-            "keepalives_idle": 5,
-            "keepalives_interval": 2,
-            "keepalives_count": 3,
-            "tcp_user_timeout": 10_000,
-        },
+        "connect_args": {"application_name": "relman", **ALIVE},
     }
+
+
+def _prepare_postgres(connection: "psycopg.Connection", record: ConnectionPoolEntry) -> None:
+    """Set what holds for the session; not as startup parameters, which poolers refuse."""
+    # Poolers such as PgBouncer follow this one; psycopg reads times by it.
+    connection.execute("SET TIME ZONE 'UTC'")
+    if is_pooled(connection):
+        # The next transaction may have another session: what was prepared or set in this one would not be there.
+        connection.prepare_threshold = None
+        record.info[POOLED] = True
+    else:
+        connection.execute(_limits("SET"))
+    connection.commit()
+
+
+def is_pooled(connection: "psycopg.Connection") -> bool:
+    """Whether there is a pooler between: it gives its clients process numbers of its own."""
+    return connection.execute("SELECT pg_backend_pid()").fetchone() != (connection.info.backend_pid,)
+
+
+def _limit_pooled_transaction(connection: Connection) -> None:
+    if POOLED in connection.info:
+        cursor = connection.connection.cursor()
+        cursor.execute(_limits("SET LOCAL"))
+        cursor.close()
+
+
+def _limits(command: str) -> bytes:
+    """Return one message that sets how long statements, locks and idle transactions may last."""
+    return "; ".join(f"{command} {name} = '{seconds}s'" for name, seconds in LIMITS.items()).encode()
 
 
 def _prepare_sqlite(engine: Engine) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Mapped, mapped_column
 
 from relman_server.kernel.db.model import UNAUDITED, Base
-from relman_server.kernel.db.transaction import Transaction
+from relman_server.kernel.db.transaction import Reading, Transaction
 from relman_server.kernel.errors import InvalidInput, Violation
 
 REMEMBERED = timedelta(hours=24)
@@ -72,6 +72,21 @@ def recall(tx: Transaction) -> bytes | None:
     assert found.answer is not None
     answer: bytes = found.answer
     return answer
+
+
+def is_answered(tx: Reading) -> bool:
+    """Whether the call's request was carried out before: what comes before its transaction need not be done again."""
+    repeat = tx.call.repeat
+    if repeat is None:
+        return False
+    user_id = tx.call.identity.user_id if tx.call.identity else NOBODY
+    known = select(Answer.request_id).where(
+        Answer.user_id == user_id,
+        Answer.request_id == repeat.request_id,
+        Answer.answer.is_not(None),
+        Answer.created_at >= tx.now - REMEMBERED,
+    )
+    return tx.scalar(known) is not None
 
 
 def remember(tx: Transaction, answer: bytes) -> None:

@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import pkgutil
+from functools import cache
 from pathlib import Path
 
 from alembic import command
@@ -32,11 +33,21 @@ def metadata() -> MetaData:
     return Base.metadata
 
 
+@cache
+def _scripts() -> ScriptDirectory:
+    """Read the migrations once: Alembic compiles each of them every time it does."""
+    return ScriptDirectory(str(MIGRATIONS))
+
+
 def newest() -> str:
     """Return the revision that this version needs."""
-    head = ScriptDirectory(str(MIGRATIONS)).get_current_head()
+    head = _scripts().get_current_head()
     assert head is not None
     return head
+
+
+def _known() -> set[str]:
+    return {script.revision for script in _scripts().walk_revisions()}
 
 
 def current(engine: Engine) -> str | None:
@@ -50,9 +61,8 @@ def migrate(engine: Engine) -> None:
 
     Raises SchemaMismatch when the database is of a newer version.
     """
-    known = {script.revision for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions()}
     found = current(engine)
-    if found is not None and found not in known:
+    if found is not None and found not in _known():
         raise SchemaMismatch(f"the database was written by a newer relman (schema {found}); upgrade relman")
     if found == newest():
         return
@@ -71,7 +81,6 @@ def require_newest(engine: Engine) -> None:
     found = current(engine)
     if found == newest():
         return
-    known = {script.revision for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions()}
-    if found is not None and found not in known:
+    if found is not None and found not in _known():
         raise SchemaMismatch(f"the database was written by a newer relman (schema {found}); upgrade relman")
     raise SchemaMismatch("the database's schema is missing or older than this relman; run `relman-server migrate`")

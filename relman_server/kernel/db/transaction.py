@@ -158,7 +158,7 @@ class Transaction(Reading):
             {
                 "id": new_id(),
                 "user_id": identity.user_id if identity else None,
-                "username": identity.username if identity else "",
+                "username": identity.username if identity else self.call.nobody,
                 "action": action,
                 "resource_type": resource_type or action.partition(".")[0],
                 "resource_id": resource_id or str(getattr(entity, "id", "")),

@@ -25,6 +25,8 @@ from relman_server.kernel.streams.lifetime import Lifetimes
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 SHUTDOWN_GRACE = 8.0
+LAST_CALLS = 60.0
+"""Seconds for which a connection that has been closed for new calls still waits for those that run."""
 
 OPTIONS = [
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -52,6 +54,29 @@ class Tls:
 
 
 @dataclass(frozen=True)
+class Connections:
+    """How connections are taken, and how long they last.
+
+    Attributes:
+        age: Seconds after which a client is asked to connect anew, a tenth more or less. No stream may last longer:
+            those of the old connection have ended then, with their cursors, before it is closed.
+        shared_port: Other processes serve on the same port.
+    """
+
+    age: float
+    shared_port: bool = False
+
+    def options(self) -> list[tuple[str, int]]:
+        """Return the options of a gRPC server."""
+        return [
+            # Or a second server would share the port, and take half of the first one's calls, instead of being refused.
+            ("grpc.so_reuseport", int(self.shared_port)),
+            ("grpc.max_connection_age_ms", int(self.age * 1000)),
+            ("grpc.max_connection_age_grace_ms", int((self.age + LAST_CALLS) * 1000)),
+        ]
+
+
+@dataclass(frozen=True)
 class Registration:
     """A servicer and how it is added to a server."""
 
@@ -70,7 +95,7 @@ class RpcServer:
         lifetimes: The streams that are open.
         with_reflection: Serve reflection, for grpcurl and buf curl.
         with_channelz: Serve channelz, for debugging connections.
-        shares_port: Other processes serve on the same port.
+        connections: How they are taken, and how long they last.
     """
 
     def __init__(
@@ -82,16 +107,16 @@ class RpcServer:
         *,
         with_reflection: bool,
         with_channelz: bool,
-        shares_port: bool = False,
+        connections: Connections,
     ) -> None:
         policies = descriptors.policies([registration.descriptor for registration in registrations])
         logging.getLogger("grpc._cython.cygrpc").addFilter(_is_no_departure)
         self._health = health
-        self._shares_port = shares_port
+        self._connections = connections
         self._lifetimes = lifetimes
-        # Or a second server would share the port, and take half of the first one's calls, instead of being refused.
-        options = [*OPTIONS, ("grpc.so_reuseport", int(shares_port))]
-        self._server = grpc.aio.server(interceptors=[Chain(interceptors, policies)], options=options)
+        self._server = grpc.aio.server(
+            interceptors=[Chain(interceptors, policies)], options=[*OPTIONS, *connections.options()]
+        )
         for registration in registrations:
             registration.add(registration.servicer, self._server)
 
@@ -105,7 +130,8 @@ class RpcServer:
 
     def bind(self, address: str, tls: Tls | None) -> int:
         """Listen on `host:port` and return the port; raise OSError when that is not possible."""
-        if not self._shares_port:  # whoever watches has tried; here it would take calls of the others, and drop them
+        if not self._connections.shared_port:
+            # Else whoever watches has tried; here it would take calls of the others, and drop them.
             _try(address)
         try:
             if tls is None:

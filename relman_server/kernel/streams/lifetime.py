@@ -1,4 +1,4 @@
-"""The end of a stream that comes from outside it: shutdown, an expired or revoked token.
+"""The end of a stream that comes from outside it: shutdown, an expired or revoked token, old age.
 
 A stream that just gets cancelled sends no status at all. So streams are told, by whatever they wait for raising the
 error to end with. As in `asyncio.timeout`, the task that waits is cancelled, and its cancellation becomes the error
@@ -7,21 +7,28 @@ second.
 """
 
 import asyncio
+import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from math import inf
 from types import TracebackType
 from typing import Self, TypeVar
 from uuid import UUID
 
-from relman_server.kernel.errors import RelmanError, ResourceExhausted
+from relman_server.kernel.errors import RelmanError, ResourceExhausted, Unavailable
 
 T = TypeVar("T")
 
 COME_AGAIN = timedelta(seconds=5)
 """When those who were refused a stream shall try again."""
+TOO_OLD = Unavailable(
+    "The stream has lasted as long as one may; connect again and resume.",
+    reason="SHUTTING_DOWN",
+    retry_after=timedelta(seconds=0.1),
+)
 
 
 class Wait:
@@ -65,16 +72,18 @@ class Lifetime:
 
     Args:
         still_welcome: Asked every few seconds: returns the error to end with once its caller is no longer allowed.
+        until: When it has lasted as long as it may, by the time of the loop.
 
     Attributes:
         error: What it was ended with from outside; None while it goes on.
         waits: Its waits that can be ended from outside.
     """
 
-    __slots__ = ("error", "still_welcome", "waits")
+    __slots__ = ("error", "still_welcome", "until", "waits")
 
-    def __init__(self, still_welcome: Callable[[], RelmanError | None]) -> None:
+    def __init__(self, still_welcome: Callable[[], RelmanError | None], until: float = inf) -> None:
         self.still_welcome = still_welcome
+        self.until = until
         self.error: RelmanError | None = None
         self.waits: list[Wait] = []
 
@@ -121,15 +130,18 @@ def _drop(awaitable: Awaitable[object]) -> None:
 
 @dataclass(frozen=True)
 class Limits:
-    """How many streams may be open at a time.
+    """How many streams may be open at a time, and for how long.
 
     Attributes:
         streams: In this process.
         streams_per_user: Of one user, in this process.
+        age: Seconds that one may last. Some end up to a tenth earlier, so that those who came together do not come
+            again together.
     """
 
     streams: int = 20_000
     streams_per_user: int = 5_000
+    age: float = inf
 
 
 class Lifetimes:
@@ -161,7 +173,7 @@ class Lifetimes:
         Raises ResourceExhausted TOO_MANY_STREAMS when there are as many as may be.
         """
         self._require_room(user)
-        lifetime = Lifetime(still_welcome)
+        lifetime = Lifetime(still_welcome, self._until())
         if self._closing is not None:
             lifetime.end(self._closing)
         self._open.add(lifetime)
@@ -173,6 +185,9 @@ class Lifetimes:
             self._of_users[user] -= 1
             if not self._of_users[user]:
                 del self._of_users[user]
+
+    def _until(self) -> float:
+        return asyncio.get_running_loop().time() + self._limits.age * random.uniform(0.9, 1)  # noqa: S311 (no secret)
 
     def _require_room(self, user: UUID | None) -> None:
         if self._of_users[user] >= self._limits.streams_per_user:
@@ -190,10 +205,11 @@ class Lifetimes:
             lifetime.end(error)
 
     async def sweep(self, every: float = 1.0) -> None:
-        """End the streams of callers that are no longer welcome, for as long as the server runs."""
+        """End the streams of callers that are no longer welcome, and old ones, for as long as the server runs."""
         while True:
             await asyncio.sleep(every)
+            now = asyncio.get_running_loop().time()
             for lifetime in list(self._open):
-                error = lifetime.still_welcome()
+                error = lifetime.still_welcome() or (TOO_OLD if now >= lifetime.until else None)
                 if error is not None:
                     lifetime.end(error)

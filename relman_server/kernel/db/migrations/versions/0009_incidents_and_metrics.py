@@ -1,6 +1,6 @@
 """incidents; numbers that pipelines measured; which change reached which environment when.
 
-Revision: 0009, after 0007
+Revision: 0009, after 0008
 """
 
 import json
@@ -14,7 +14,7 @@ from alembic import op
 import relman_server.kernel.db.model
 
 revision = "0009"
-down_revision = "0007"
+down_revision = "0008"
 branch_labels = None
 depends_on = None
 

@@ -1,0 +1,1 @@
+"""Runbooks: what to do when something goes wrong, and finding it."""

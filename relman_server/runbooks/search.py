@@ -1,0 +1,147 @@
+"""Searches: candidates from the full-text index, ranked by one formula.
+
+A query of words that very many runbooks have would have all of them ranked. Of more than CANDIDATES, those are ranked
+that have a word of it in their title, then those with one in a tag, then the others, the newest of each: what ranks
+high is among them, and a search costs about the same whatever it is for.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from uuid import UUID
+
+from relman_server.catalog import store as catalog
+from relman_server.environments import store as environments
+from relman_server.kernel.db.transaction import Reading, Record
+from relman_server.kernel.paging import COUNTED, Listed, cut_page
+from relman_server.runbooks import ranking, search_store, store
+from relman_server.runbooks.failure import Failure, failure_of
+from relman_server.runbooks.indexing import about
+from relman_server.runbooks.inputs import SearchRunbooks
+from relman_server.runbooks.lookup import Lookup, lookup_of, names_in
+from relman_server.runbooks.query import Query, Term, Word, parse
+from relman_server.runbooks.snippet import snippet
+from relman_server.runbooks.words import stems_of, words_of
+
+CANDIDATES = 1000
+"""As many are ranked, and so many can be paged through."""
+SUSPECTS = 300
+"""The same, for a deployment: they are compared with more words."""
+BATCH = 25
+BATCH_BYTES = 3_500_000
+
+Newest = Callable[[Reading, Lookup, int], Sequence[Record]]
+
+
+@dataclass(frozen=True)
+class Found:
+    """A runbook that matches: its row, how well, and its part that does; `number` is its place among all, from 1."""
+
+    number: int
+    rank: float
+    runbook: Record | None = None
+    snippet: str = ""
+
+
+@dataclass(frozen=True)
+class _Ranked:
+    """What matches, the best first: ids and ranks; and how many match in all, or at least."""
+
+    best: Sequence[tuple[UUID, float]] = ()
+    total: int = 0
+    is_exact: bool = True
+    terms: Sequence[Term] = ()
+
+
+def search_runbooks(tx: Reading, wanted: SearchRunbooks) -> Listed:
+    """Return a page of `Found`; raises NotFound for an unknown service, environment or deployment."""
+    failure = failure_of(tx, wanted.deployment) if wanted.deployment else None
+    facets = list(_facets(tx, wanted))
+    search_store.prepare(tx)
+    query = parse(wanted.query)
+    if failure is not None:
+        ranked = _help_for(tx, wanted, query, facets, failure)
+    elif query.says_something:
+        ranked = _matches(tx, wanted, query, facets)
+    else:  # nothing but stop words and signs
+        ranked = _Ranked()
+    found = [(number, *each) for number, each in enumerate(ranked.best, start=1)]
+    page = cut_page(found, wanted, ranked.total, exact=ranked.is_exact)
+    return replace(page, rows=_shown(tx, page.rows, ranked.terms))
+
+
+def _facets(tx: Reading, wanted: SearchRunbooks) -> Iterable[tuple[str, ...]]:
+    """Return of which terms a runbook must have one: what it is about, and its tags."""
+    if wanted.service:
+        yield about("s", None), about("s", catalog.get_service(tx, wanted.service).id)
+    if wanted.environment:
+        yield about("e", None), about("e", environments.environment_id(tx, wanted.environment))
+    yield from ((f"@t{tag}",) for tag in wanted.tags)
+
+
+def _matches(tx: Reading, wanted: SearchRunbooks, query: Query, facets: Sequence[tuple[str, ...]]) -> _Ranked:
+    lookup = lookup_of(query, facets)
+    narrower = [lookup.with_some(names) for sign in "^+" if (names := names_in(query, sign))]
+    rows, total, exact = _candidates(tx, lookup, narrower, search_store.newest, CANDIDATES, wanted)
+    ranks = [ranking.rank(row, query.wanted) for row in rows]
+    return _Ranked(_ordered(rows, ranks), total, exact, query.wanted)
+
+
+def _help_for(
+    tx: Reading, wanted: SearchRunbooks, query: Query, facets: Sequence[tuple[str, ...]], failure: Failure
+) -> _Ranked:
+    """Rank what may help a deployment, among what matches the query, if there is one."""
+    symptoms = ranking.symptoms_of(failure.lines, [stems_of(words_of(line)) for line in failure.lines])
+    here = about("s", failure.service_id)
+    lookup = lookup_of(query, facets)
+    if not query.says_something:
+        lookup = lookup.with_some([here, *symptoms])
+    of_service = lookup.with_some([here])
+    narrower = [of_service.with_some(symptoms), of_service] if symptoms else [of_service]
+    narrower.append(lookup.with_some([about("e", failure.environment_id)]))
+    rows, total, exact = _candidates(tx, lookup, narrower, search_store.newest_suspects, SUSPECTS, wanted)
+    ranks = ranking.relief(rows, failure.service_id, failure.environment_id, symptoms)
+    if query.says_something:
+        ranks = [rank + ranking.rank(row, query.wanted) for rank, row in zip(ranks, rows, strict=True)]
+    terms = query.wanted or [Word((stem,)) for stem in symptoms]
+    return _Ranked(_ordered(rows, ranks), total, exact, terms)
+
+
+def _candidates(
+    tx: Reading, lookup: Lookup, narrower: Sequence[Lookup], newest: Newest, limit: int, wanted: SearchRunbooks
+) -> tuple[Sequence[Record], int, bool]:
+    """Return what to rank, and how many match in all: exactly, or at least."""
+    rows = newest(tx, lookup, limit + 1)
+    if len(rows) <= limit:
+        return rows, len(rows), True
+    chosen: dict[int, Record] = {}
+    for each in narrower:
+        chosen |= {row.place: row for row in newest(tx, each, limit) if row.place not in chosen}
+        if len(chosen) >= limit:
+            break
+    chosen |= {row.place: row for row in rows}
+    total = search_store.count(tx, lookup, None if wanted.exact_total else COUNTED + 1)
+    exact = wanted.exact_total or total <= COUNTED
+    return list(chosen.values())[:limit], total if exact else COUNTED, exact
+
+
+def _ordered(rows: Sequence[Record], ranks: Sequence[float]) -> list[tuple[UUID, float]]:
+    """Return ids and ranks, the best first; of those that are as good, the one that changed last."""
+    best = sorted(zip(rows, ranks, strict=True), key=lambda pair: (-round(pair[1], 9), -pair[0].place))
+    return [(row.runbook_id, rank) for row, rank in best]
+
+
+def _shown(tx: Reading, rows: Sequence[tuple[int, UUID, float]], terms: Sequence[Any]) -> list[Found]:
+    """Return a page with its texts, as far as an answer may hold them; the rest has none and is cut off later."""
+    found: list[Found] = []
+    size = 0
+    for start in range(0, len(rows), BATCH):
+        batch = rows[start : start + BATCH]
+        runbooks = store.runbooks_by_id(tx, [runbook_id for _, runbook_id, _ in batch])
+        for number, runbook_id, rank in batch:
+            runbook = runbooks[runbook_id]
+            size += len(runbook.content)
+            found.append(Found(number, rank, runbook, snippet(runbook.title, runbook.content, terms)))
+        if size > BATCH_BYTES:
+            return found + [Found(number, rank) for number, _, rank in rows[start + BATCH :]]
+    return found

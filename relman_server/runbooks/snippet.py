@@ -1,0 +1,135 @@
+"""The part of a runbook that a search found, with the words that match marked. Pure.
+
+Words are compared as the search compares them, so what is marked is what was found.
+"""
+
+import html
+import re
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+from relman_server.runbooks.query import Beginning, Term, Word
+from relman_server.runbooks.words import places_of, stem_of
+
+MAX_CHARACTERS = 500
+"""Of a snippet, besides its marks."""
+_WINDOW = 240
+_READ = 64 * 1024  # of a content; where so much has nothing to show, its beginning is shown
+_ENOUGH = 200  # matches; the best place is among the first of them
+_SPACES = re.compile(r"\s+")
+
+Span = tuple[int, int, int]
+"""From, to, and which of the terms."""
+
+
+def snippet(title: str, content: str, terms: Sequence[Term]) -> str:
+    """Return the best part of a content or, when nothing of it matches, the title if that does."""
+    marks = _matches(content[:_READ], terms)
+    if not marks:
+        titled = _matches(title, terms)
+        if titled:
+            return _marked(title, 0, len(title), titled)
+    start, end = _window(content, marks)
+    return _marked(content, start, end, marks)
+
+
+def _matches(text: str, terms: Sequence[Term]) -> list[Span]:
+    """Return where terms are in a text, in order; of phrases each of the words."""
+    beginnings = {term.text: number for number, term in enumerate(terms) if isinstance(term, Beginning)}
+    begun = tuple(beginnings)
+    phrases: dict[str, list[tuple[tuple[str, ...], int]]] = {}  # by their last stem
+    for number, term in enumerate(terms):
+        if isinstance(term, Word):
+            phrases.setdefault(term.stems[-1], []).append((term.stems, number))
+    longest = max((len(stems) for each in phrases.values() for stems, _ in each), default=1)
+    found: list[Span] = []
+    recent: deque[tuple[int, int, str]] = deque(maxlen=longest)
+    for start, end, words in places_of(text):
+        for word in words:
+            stem = stem_of(word)
+            if not stem:
+                continue
+            recent.append((start, end, stem))
+            if word.startswith(begun):
+                found += [(start, end, number) for begin, number in beginnings.items() if word.startswith(begin)]
+            if stem in phrases:
+                found += _ending(list(recent), phrases[stem])
+        if len(found) >= _ENOUGH:
+            break
+    return sorted(dict.fromkeys(found))
+
+
+def _ending(recent: Sequence[tuple[int, int, str]], phrases: Iterable[tuple[tuple[str, ...], int]]) -> list[Span]:
+    """Return the words of those phrases that the last stems are."""
+    return [
+        (start, end, number)
+        for stems, number in phrases
+        if tuple(stem for *_, stem in recent[-len(stems) :]) == stems
+        for start, end, _ in recent[-len(stems) :]
+    ]
+
+
+def _window(content: str, marks: Sequence[Span]) -> tuple[int, int]:
+    """Return the part with the most different terms, then with the most matches, then the first."""
+    if not marks:
+        return 0, _back_to_space(content, 0, min(_WINDOW, len(content)))
+    best, best_key = 0, (-1, -1)
+    last = 0
+    for first in range(len(marks)):
+        while last < len(marks) and marks[last][1] <= marks[first][0] + _WINDOW * 3 // 4:
+            last += 1
+        key = (len({which for _, _, which in marks[first:last]}), last - first)
+        if key > best_key:
+            best, best_key = first, key
+    start = max(0, marks[best][0] - _WINDOW // 4)
+    if start:  # at a word's beginning
+        space = _SPACES.search(content, start, marks[best][0])
+        start = space.end() if space else marks[best][0]
+    return start, max(_back_to_space(content, start, min(start + _WINDOW, len(content))), marks[best][0] + 1)
+
+
+def _back_to_space(content: str, start: int, end: int) -> int:
+    if end >= len(content):
+        return end
+    space = max(content.rfind(sign, start, end) for sign in " \n\t")
+    return space if space > start else end
+
+
+def _marked(text: str, start: int, end: int, marks: Sequence[Span]) -> str:
+    parts: list[str] = []
+    place, room = start, MAX_CHARACTERS - 2
+    for first, last in _joined(marks, start, end):
+        room = _add(parts, text[place:first], room)
+        before = room
+        marked: list[str] = []
+        room = _add(marked, text[first:last], room)
+        if room < before:
+            parts.append(f"<mark>{''.join(marked)}</mark>")
+        place = last
+    _add(parts, text[place:end], room)
+    shown = _SPACES.sub(" ", "".join(parts)).strip()
+    return f"{'…' if start else ''}{shown}{'…' if end < len(text) else ''}"
+
+
+def _joined(marks: Sequence[Span], start: int, end: int) -> list[tuple[int, int]]:
+    """Return the parts to mark within a window, none of which reaches into another."""
+    joined: list[tuple[int, int]] = []
+    for first, last, _ in marks:
+        if first >= start and last <= end and (not joined or first >= joined[-1][1]):
+            joined.append((first, last))
+    return joined
+
+
+def _add(parts: list[str], text: str, room: int) -> int:
+    """Add a text, escaped, or as much of it as there is room for; return the room that is left."""
+    escaped = html.escape(text)
+    if len(escaped) <= room:
+        parts.append(escaped)
+        return room - len(escaped)
+    for character in text:
+        one = html.escape(character)
+        if len(one) > room:
+            break
+        parts.append(one)
+        room -= len(one)
+    return 0
