@@ -33,7 +33,7 @@ from sqlalchemy import (
 
 from relman_server.analytics.calendar import Range
 from relman_server.analytics.model import DeliveredChange
-from relman_server.analytics.sql import day_of, day_parameters, microseconds_between
+from relman_server.analytics.sql import day_of, day_parameters, microseconds_between, once
 from relman_server.catalog.model import Service
 from relman_server.deployments.model import Deployment, DeploymentKind, DeploymentStatus, Outcome
 from relman_server.environments.model import Environment
@@ -297,19 +297,19 @@ def recoveries(shape: Shape) -> Subquery:
         (incidents.c.open > 0, null()),
         else_=func.coalesce(incidents.c.resolved_at, remedies.c.completed_at, following),
     )
-    failures = (
+    found = (
         facts.select(facts.grouped, Deployment.id, Deployment.completed_at.label("at"), restored_at.label("until"))
         .outerjoin(incidents, incidents.c.id == Deployment.id)
         .outerjoin(
             remedies, and_(remedies.c.id == Deployment.id, remedies.c.environment_id == Deployment.environment_id)
         )
         .where(facts.is_failure)
-        .subquery("failures")
     )
+    failures = once(found, "failures")
     took = microseconds_between(failures.c.at, failures.c.until)
     # An incident may be over before the deployment that caused it is.
     value = case((failures.c.until < failures.c.at, 0), else_=took)
-    return select(failures, value.label("value")).subquery("recoveries")
+    return once(select(failures, value.label("value")), "recoveries")
 
 
 def _remedies(shape: Shape) -> Subquery:
@@ -353,7 +353,7 @@ def ages(shape: Shape) -> Subquery:
     )
     if shape.grouping is not Grouping.ENVIRONMENT and shape.places > 1:
         found = found.where(*(~_was_in(place) for place in range(shape.places)))
-    return found.subquery("ages")
+    return once(found, "ages")
 
 
 def _was_in(place: int) -> ColumnElement[bool]:

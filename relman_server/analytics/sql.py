@@ -148,6 +148,14 @@ def _between(ranked: Subquery, quantile: float) -> Any:  # an aggregate
     return low + func.coalesce((high - low) * fraction, 0.0)
 
 
+def once(rows: Select[Any], name: str) -> Subquery:
+    """Return a subquery whose columns are computed once for each row, however often they are referred to.
+
+    PostgreSQL otherwise puts an expression in the place of every reference to it; OFFSET keeps it from that.
+    """
+    return rows.offset(0).subquery(name)
+
+
 def newest(rows: Select[Any], limit: int) -> Select[Any]:
     """Select `grouped` and `id` of the newest rows of each group: the first `limit` by `at`.
 
