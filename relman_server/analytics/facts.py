@@ -15,6 +15,7 @@ from sqlalchemy import (
     ColumnElement,
     Select,
     Subquery,
+    Text,
     Uuid,
     and_,
     bindparam,
@@ -28,12 +29,11 @@ from sqlalchemy import (
     or_,
     select,
     true,
-    tuple_,
 )
 
 from relman_server.analytics.calendar import Range
 from relman_server.analytics.model import DeliveredChange
-from relman_server.analytics.sql import day_of, day_parameters, microseconds_between
+from relman_server.analytics.sql import day_of, day_parameters, microseconds_between, once
 from relman_server.catalog.model import Service
 from relman_server.deployments.model import Deployment, DeploymentKind, DeploymentStatus, Outcome
 from relman_server.environments.model import Environment
@@ -42,7 +42,6 @@ from relman_server.kernel.db.model import UtcDateTime, alias_of
 from relman_server.rollbacks.model import Rollback, RollbackStatus
 
 _hotfix, _undoing, _next, _other = (alias_of(Deployment) for _ in range(4))
-_elsewhere = alias_of(DeliveredChange)
 
 
 class Grouping(StrEnum):
@@ -61,14 +60,14 @@ class Shape:
 
     Attributes:
         all_services: Whether no services are named.
-        several_places: Whether there is more than one environment.
+        places: How many environments there are.
         grouping: Groups.
         clock_changes: How often the clocks change within the range.
         engine: "sqlite" or "postgresql".
     """
 
     all_services: bool
-    several_places: bool
+    places: int
     grouping: Grouping
     clock_changes: int
     engine: str
@@ -110,7 +109,7 @@ class Scope:
         """What statements look like."""
         return Shape(
             self.services is None,
-            len(self.environments) > 1,
+            len(self.environments),
             self.grouping,
             len(self.range.offsets) - 1,
             self.engine,
@@ -122,6 +121,7 @@ class Scope:
         return {
             "services": self.services or [],
             "environments": self.environments,
+            **{f"place_{number}": place.hex for number, place in enumerate(self.environments)},
             "start": self.range.start,
             "end": self.range.end,
             **day_parameters(self.range),
@@ -297,19 +297,19 @@ def recoveries(shape: Shape) -> Subquery:
         (incidents.c.open > 0, null()),
         else_=func.coalesce(incidents.c.resolved_at, remedies.c.completed_at, following),
     )
-    failures = (
+    found = (
         facts.select(facts.grouped, Deployment.id, Deployment.completed_at.label("at"), restored_at.label("until"))
         .outerjoin(incidents, incidents.c.id == Deployment.id)
         .outerjoin(
             remedies, and_(remedies.c.id == Deployment.id, remedies.c.environment_id == Deployment.environment_id)
         )
         .where(facts.is_failure)
-        .subquery("failures")
     )
+    failures = once(found, "failures")
     took = microseconds_between(failures.c.at, failures.c.until)
     # An incident may be over before the deployment that caused it is.
     value = case((failures.c.until < failures.c.at, 0), else_=took)
-    return select(failures, value.label("value")).subquery("recoveries")
+    return once(select(failures, value.label("value")), "recoveries")
 
 
 def _remedies(shape: Shape) -> Subquery:
@@ -351,20 +351,14 @@ def ages(shape: Shape) -> Subquery:
         .outerjoin(firsts, firsts.c.id == change.deployment_id)
         .where(within(change.delivered_at), shape.has(change), firsts.c.id.is_(None))
     )
-    if shape.grouping is not Grouping.ENVIRONMENT and shape.several_places:
-        found = found.where(~exists().where(_was_earlier()))
-    return found.subquery("ages")
+    if shape.grouping is not Grouping.ENVIRONMENT and shape.places > 1:
+        found = found.where(*(~_was_in(place) for place in range(shape.places)))
+    return once(found, "ages")
 
 
-def _was_earlier() -> ColumnElement[bool]:
-    """Return the condition that a change reached another environment of the scope before."""
-    change = DeliveredChange
-    return and_(
-        _elsewhere.change_id == change.change_id,
-        _elsewhere.environment_id.in_(ENVIRONMENTS),
-        _elsewhere.environment_id != change.environment_id,
-        tuple_(_elsewhere.delivered_at, _elsewhere.deployment_id) < tuple_(change.delivered_at, change.deployment_id),
-    )
+def _was_in(place: int) -> ColumnElement[bool]:
+    """Return the condition that a change reached an environment of the scope, by its number, before."""
+    return DeliveredChange.earlier.contains(bindparam(f"place_{place}", type_=Text()))
 
 
 def _first_successes(shape: Shape) -> Subquery:

@@ -45,6 +45,8 @@ class DeliveredChange(Base):
         delivered_at: completed_at of the deployment.
         committed_at: When the change was made, as far as that is known: see `basis`.
         basis: What committed_at is.
+        earlier: Ids of the environments that it reached before, as 32 hexadecimal digits each, one after the other:
+            whether it is new to several environments is seen without a look at them.
     """
 
     __tablename__ = "delivered_change"
@@ -62,3 +64,4 @@ class DeliveredChange(Base):
     delivered_at: Mapped[datetime]
     committed_at: Mapped[datetime]
     basis: Mapped[str]
+    earlier: Mapped[str]

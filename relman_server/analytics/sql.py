@@ -57,7 +57,7 @@ class local_day(FunctionElement[int]):  # noqa: N801 - as above
 @compiles(local_day, "postgresql")
 def _day_on_postgresql(element: local_day, compiler: SQLCompiler, **more: Any) -> str:
     moment, offset, first = (compiler.process(each, **more) for each in element.clauses)
-    local = f"({moment} AT TIME ZONE 'UTC') + ({offset}) * interval '1 second'"
+    local = f"({moment} AT TIME ZONE 'UTC') + make_interval(secs => {offset})"
     return f"(CAST({local} AS date) - CAST({first} AS date))"
 
 
@@ -146,6 +146,14 @@ def _between(ranked: Subquery, quantile: float) -> Any:  # an aggregate
     high = func.max(case((ranked.c.number == below + 1, ranked.c.value)))
     fraction = func.max(place - below)
     return low + func.coalesce((high - low) * fraction, 0.0)
+
+
+def once(rows: Select[Any], name: str) -> Subquery:
+    """Return a subquery whose columns are computed once for each row, however often they are referred to.
+
+    PostgreSQL otherwise puts an expression in the place of every reference to it; OFFSET keeps it from that.
+    """
+    return rows.offset(0).subquery(name)
 
 
 def newest(rows: Select[Any], limit: int) -> Select[Any]:

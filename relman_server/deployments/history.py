@@ -25,7 +25,6 @@ class DeploymentDeleted:
     """A deployment is gone, and with it whatever belonged to it alone."""
 
     service_id: UUID
-    environment_id: UUID
 
 
 @dataclass(frozen=True)

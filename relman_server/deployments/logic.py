@@ -83,7 +83,7 @@ def delete_deployment(tx: Transaction, reference: str, etag: str) -> None:
     tx.delete(deployment, conflict=used)
     tx.audit("deployment.delete", deployment)
     tx.emit(DeploymentChanged(deployment.id))  # who still watches it should know
-    tx.emit(DeploymentDeleted(deployment.service_id, deployment.environment_id))
+    tx.emit(DeploymentDeleted(deployment.service_id))
 
 
 def check_deployment(tx: Reading, question: Question) -> list[gates.Blocker]:

@@ -7,7 +7,7 @@ from fractions import Fraction
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from tests.analytics.histories import PLACES, Deployment, History, Release
+from tests.analytics.histories import Deployment, History
 
 MICROSECOND = timedelta(microseconds=1)
 DAY = timedelta(days=1)
@@ -157,7 +157,7 @@ class Reference:
                 continue
             place = (each.completed_at, each.id)
             opening[each.service] = min(opening.get(each.service, place), place)
-            for commit, committed_at, basis in self._changes(each.release, each.place):
+            for commit, committed_at, basis in self._changes(each):
                 found = (*place, each, committed_at, basis)
                 key = (each.service, commit)
                 if key not in first or found[:2] < first[key][:2]:
@@ -168,7 +168,8 @@ class Reference:
             if asked.start <= at < asked.end and (at, name) != opening[each.service]
         ]
 
-    def _changes(self, release: Release, place: str) -> list[tuple[str, datetime, str]]:
+    def _changes(self, by: Deployment) -> list[tuple[str, datetime, str]]:
+        release = by.release
         timed = {change.commit: change.committed_at for change in release.changes if change.committed_at}
         if timed:
             return [(commit, made, "changes") for commit, made in timed.items()]
@@ -176,7 +177,7 @@ class Reference:
             (change.commit, change.committed_at, "git_commit")
             for other in self.history.deployments
             if other.service == release.service and other.outcome == "SUCCEEDED"
-            if PLACES.index(other.place) < PLACES.index(place)  # where it came before it came here
+            if (other.completed_at, other.id) < (by.completed_at, by.id)
             for change in other.release.changes
             if change.commit == release.git_commit and change.committed_at
         ]

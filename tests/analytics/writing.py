@@ -37,14 +37,13 @@ async def write(server: RunningServer, told: Iterable[History], places: dict[str
         rows.services()
         for history in told:
             rows.history(history)
-    await server.app.db.write(_deliver, list(services.values()), list(places.values()))
+    await server.app.db.write(_deliver, list(services.values()))
     return services
 
 
-def _deliver(tx: Transaction, services: list[UUID], places: list[UUID]) -> None:
-    for place in places:
-        for service in services:
-            deliveries.rebuild(tx, service, place)
+def _deliver(tx: Transaction, services: list[UUID]) -> None:
+    for service in services:
+        deliveries.rebuild(tx, service)
 
 
 class Rows:

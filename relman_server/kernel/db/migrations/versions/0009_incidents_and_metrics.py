@@ -97,6 +97,7 @@ def upgrade() -> None:
         sa.Column("delivered_at", relman_server.kernel.db.model.UtcDateTime(timezone=True), nullable=False),
         sa.Column("committed_at", relman_server.kernel.db.model.UtcDateTime(timezone=True), nullable=False),
         sa.Column("basis", sa.Text(), nullable=False),
+        sa.Column("earlier", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(
             ["environment_id"], ["environment.id"], name=op.f("fk_delivered_change_environment_id")
         ),
@@ -146,6 +147,7 @@ def _deliver() -> None:
         *(sa.column(name, sa.Uuid()) for name in ("change_id", "environment_id", "service_id", "deployment_id")),
         *(sa.column(name, moment) for name in ("delivered_at", "committed_at")),
         sa.column("basis", sa.Text()),
+        sa.column("earlier", sa.Text()),
     )
     successes = sa.text(
         "SELECT d.id, d.service_id, d.environment_id, d.completed_at, r.id AS release_id, r.git_commit, r.changes,"
@@ -156,12 +158,15 @@ def _deliver() -> None:
         completed_at=moment,
         created_at=moment,
     )
-    found: dict[tuple[uuid.UUID, uuid.UUID], dict[str, Any]] = {}
+    reached: dict[uuid.UUID, list[uuid.UUID]] = {}
     made: dict[uuid.UUID, datetime] = {}
+    found: list[dict[str, Any]] = []
     for row in bind.execute(successes):
         for key, committed_at, basis in _changes(row, made):
-            found.setdefault(
-                (key, row.environment_id),
+            places = reached.setdefault(key, [])
+            if row.environment_id in places:
+                continue
+            found.append(
                 {
                     "change_id": key,
                     "environment_id": row.environment_id,
@@ -170,10 +175,12 @@ def _deliver() -> None:
                     "delivered_at": row.completed_at,
                     "committed_at": committed_at,
                     "basis": basis,
-                },
+                    "earlier": "".join(place.hex for place in places),
+                }
             )
+            places.append(row.environment_id)
     if found:
-        bind.execute(sa.insert(delivered), list(found.values()))
+        bind.execute(sa.insert(delivered), found)
 
 
 def _changes(row: Any, made: dict[uuid.UUID, datetime]) -> list[tuple[uuid.UUID, datetime, str]]:  # of a select
