@@ -1,30 +1,25 @@
 """A large library of runbooks, built once for each database and kept under bench/data."""
 
 import itertools
-import os
 import random
-import shutil
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, column, insert, table, text
 
+from bench import kept
 from bench.kit import Kit
-from bench.servers import COUNTING, DURABLE, Relman
+from bench.servers import Relman
 from relman_server.kernel.db import schema
 from relman_server.kernel.db.engine import write_engine
 from relman_server.kernel.ids import new_id
 from relman_server.runbooks import indexing
 from relman_server.runbooks.lookup import tsvector
 from relman_server.runbooks.model import Runbook, Searchable
-from tests.services.postgres import PostgresServer
 
-KEPT = Path(__file__).resolve().parent / "data"
-FORMAT = 1
+FORMAT = 2
 """Of what is kept; raise it when the library or its tables change."""
 WORDS = 200
 _BATCH = 500
@@ -43,60 +38,9 @@ def _vocabulary(size: int) -> list[str]:
 VOCABULARY = _vocabulary(30_000)
 
 
-@contextmanager
-def servers(kit: Kit, size: int) -> Iterator[Mapping[str, Relman]]:
+def servers(kit: Kit, size: int) -> AbstractContextManager[Mapping[str, Relman]]:
     """Serve the library over each database."""
-    with ExitStack() as stack:
-        postgres = stack.enter_context(_postgres(size))
-        data_dir = kit.folder / "library"
-        data_dir.mkdir()
-        shutil.copy(_kept_sqlite(size), data_dir / "relman.db")
-        yield {"postgresql": kit.relman(postgres.url("library")), "sqlite": kit.relman(data_dir=str(data_dir))}
-
-
-def _kept_sqlite(size: int) -> Path:
-    kept = KEPT / f"runbooks-{FORMAT}-{size}.db"
-    if not kept.exists():
-        KEPT.mkdir(exist_ok=True)
-        unfinished = kept.with_suffix(".unfinished")
-        unfinished.unlink(missing_ok=True)
-        _fill(f"sqlite:///{unfinished}", size)
-        unfinished.rename(kept)
-    return kept
-
-
-@contextmanager
-def _postgres(size: int) -> Iterator[PostgresServer]:
-    """Run a PostgreSQL with a copy of what is kept; what is kept is the folder of one that was shut down in order."""
-    kept = KEPT / f"runbooks-{FORMAT}-{size}.postgres"
-    if not kept.exists():
-        KEPT.mkdir(exist_ok=True)
-        with _server() as server:
-            server.start()
-            _fill(server.url(server.client.create_database("library")), size)
-            server.stop()
-            _copy(server.folder / "data", kept)
-    with _server() as server:
-        _copy(kept, server.folder / "data")
-        server.start()
-        yield server
-
-
-@contextmanager
-def _server() -> Iterator[PostgresServer]:
-    server = PostgresServer(settings=COUNTING | DURABLE, on_disk=True)
-    try:
-        yield server
-    finally:
-        server.remove()
-
-
-def _copy(source: Path, target: Path) -> None:
-    """Copy a folder with its owners, all or nothing."""
-    unfinished = target.with_name(f"{target.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    subprocess.run(["/bin/cp", "-a", os.fspath(source), os.fspath(unfinished)], check=True)
-    unfinished.rename(target)
+    return kept.servers(kit, f"runbooks-{FORMAT}-{size}", lambda url: _fill(url, size))
 
 
 def _fill(url: str, size: int) -> None:
@@ -111,6 +55,7 @@ def _fill(url: str, size: int) -> None:
     if is_postgres:
         _execute(engine, "SET LOCAL maintenance_work_mem = '256MB'", _GIN)
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text("SET statement_timeout = 0"))
             connection.execute(text("VACUUM ANALYZE"))
     engine.dispose()
 

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from google.protobuf.message import Message
-from sqlalchemy import delete, insert, select, text, update
+from sqlalchemy import delete, func, insert, select, text, update
 from sqlalchemy.exc import DBAPIError
 
 from relman_client.v1 import auth_pb2, log_pb2, team_pb2, user_pb2
@@ -26,8 +26,13 @@ from tests.test_contract import UNIMPLEMENTED
 CANARY = "canary-in-a-coal-mine-42"
 
 
-def _entries(tx: Reading) -> list[Record]:
-    return list(tx.rows(select(*AuditEntry.__table__.columns).order_by(AuditEntry.id)))
+def _entries(tx: Reading, after: int = 0) -> list[Record]:
+    columns = AuditEntry.__table__.columns
+    return list(tx.rows(select(*columns).where(AuditEntry.position > after).order_by(AuditEntry.position)))
+
+
+def _last_position(tx: Reading) -> int:
+    return int(tx.scalar(select(func.max(AuditEntry.position))))
 
 
 async def _newest(server: RunningServer) -> Record:
@@ -186,10 +191,10 @@ async def test_every_mutating_rpc_records_who_did_what_from_where_and_what_chang
     recorded, with_changes = set(), set()
     for rpc in mutating:
         request = await (VALID | OTHERS)[rpc.name](server)
-        known = {entry.id for entry in await server.app.db.read(_entries)}
+        before = await server.app.db.read(_last_position)
         outcome = await call(server.channel, rpc, request, () if rpc.name in WITHOUT_TOKEN else server.admin.metadata)
         assert outcome.status == "OK", rpc.name
-        new = [entry for entry in await server.app.db.read(_entries) if entry.id not in known]
+        new = await server.app.db.read(_entries, before)
         for entry in new:
             recorded.add(rpc.name)
             assert entry.request_id == outcome.request_id or rpc.method.server_streaming, rpc.name
