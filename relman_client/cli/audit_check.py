@@ -5,12 +5,14 @@ import binascii
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from relman_client.audit_chain import ChainError, Checker, ExportError, check_export, signed
 from relman_client.cli import exits
 from relman_client.cli.failures import CommandError
-from relman_client.cli.output import print_json
+from relman_client.cli.output import as_json, print_json
 from relman_client.cli.text import note, safe
+from relman_client.v1.audit_pb2 import VerifyAuditLogsResponse
 
 Holds = Callable[[str, str], bool]
 
@@ -25,17 +27,17 @@ def check(file: Path, public_keys: Sequence[Path], known_hash: str, *, as_json: 
         as_json: Whether a program reads the answer.
     """
     checker = Checker(_holds(public_keys) if public_keys else None, awaited=known_hash)
-    reason, status = "", exits.SUCCEEDED
+    reason, invalid, status = "", 0, exits.SUCCEEDED
     try:
         with file.open("rb") as export:
             check_export(export, checker)
         _check_end(checker, with_keys=bool(public_keys))
     except ChainError as error:
-        reason, status = f"block {error.block} {error.reason}", exits.TAMPERED
+        reason, invalid, status = f"Block {error.block} {error.reason}.", error.block, exits.TAMPERED
     except ExportError as error:
         reason, status = str(error), exits.NO_EXPORT
     if as_json:
-        print_json(_facts(checker, reason))
+        print_json(_facts(checker, reason, invalid))
     else:
         _say(checker, file)
     if reason:
@@ -80,20 +82,22 @@ def _holds(public_keys: Sequence[Path]) -> Holds:
     return holds
 
 
-def _facts(checker: Checker, reason: str) -> dict[str, bool | int | str]:
+def _facts(checker: Checker, reason: str, invalid: int) -> dict[str, Any]:  # JSON
+    """Return what the server would answer, and with which block the file begins."""
     head = checker.head
-    return {
-        "valid": not reason,
-        "reason": reason,
-        "first_block": checker.first,
-        "blocks_checked": checker.blocks,
-        "rows_checked": checker.rows,
-        "head_block": head.number if head else 0,
-        "head_hash": head.hash if head else "",
-        "unsealed_rows": checker.waiting,
-        "signed_blocks": checker.signed,
-        "pruned_blocks": checker.pruned,
-    }
+    found = VerifyAuditLogsResponse(
+        valid=not reason,
+        first_invalid_block=invalid,
+        reason=reason,
+        blocks_checked=checker.blocks,
+        rows_checked=checker.rows,
+        head_block=head.number if head else 0,
+        head_hash=head.hash if head else "",
+        unsealed_rows=checker.waiting,
+        signed_blocks=checker.signed,
+        pruned_blocks=checker.pruned,
+    )
+    return as_json(found) | {"first_block": str(checker.first)}
 
 
 def _say(checker: Checker, file: Path) -> None:

@@ -502,7 +502,7 @@ Global___RunbookSearchResult: _TypeAlias = RunbookSearchResult  # noqa: Y015
 
 @_typing.final
 class SearchRunbooksResponse(_message.Message):
-    """Response of SearchRunbooks, best match first. The best 1,000 (300 for a deployment) can be paged
+    """Response of SearchRunbooks, best match first. The best 500 (300 for a deployment) can be paged
     through.
     """
 

@@ -8,9 +8,8 @@ from google.protobuf.message import Message
 
 from relman_client.v1 import analytics_pb2 as pb
 from relman_server.analytics.inputs import ListMetrics, PagedQuestion, Question, Recording
-from relman_server.analytics.logic import Groups
 from relman_server.analytics.model import DeploymentMetric
-from relman_server.analytics.summary import DEFINITION_VERSION
+from relman_server.analytics.summary import DEFINITION_VERSION, Groups
 from relman_server.kernel.rpc.reading import reader
 from relman_server.kernel.rpc.writing import Source, fitting_rows, page_writer, timestamp, writer
 

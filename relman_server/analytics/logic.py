@@ -1,10 +1,9 @@
 """How metrics are answered: for everything together, by service, by environment, and day by day."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from types import SimpleNamespace
-from typing import Any
 from uuid import UUID
 
 from relman_server.analytics import store, summary
@@ -12,26 +11,9 @@ from relman_server.analytics.calendar import DAY, Range
 from relman_server.analytics.facts import Grouping, Scope
 from relman_server.analytics.inputs import PagedQuestion, Question
 from relman_server.analytics.store import Behind, Group
-from relman_server.analytics.summary import DEFINITION_VERSION, MICROSECONDS, Counts, Summary
+from relman_server.analytics.summary import DEFINITION_VERSION, MICROSECONDS, Counts, Groups, Summary
 from relman_server.kernel.db.transaction import Reading, Record
 from relman_server.kernel.paging import Listed
-
-
-@dataclass(frozen=True)
-class Groups:
-    """A page of groups with their metrics.
-
-    Attributes:
-        rows: Each with `id`, `name` and `metrics`.
-        next_page_token: Token of the next page; empty on the last.
-        token_after: Returns the token of a page that would begin after a row.
-        range: In force.
-    """
-
-    rows: Sequence[Any]
-    next_page_token: str
-    token_after: Callable[[Any], str]
-    range: Range
 
 
 def metrics_summary(tx: Reading, asked: Question) -> Summary:

@@ -1,8 +1,9 @@
 """From what was counted to metrics: values, bands, what was left out, and why there is nothing to say."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from relman_server.analytics import bands
@@ -83,6 +84,23 @@ class Counts:
         self.pipeline_failures += row.pipeline_failures
         if row.successes:
             self.successes_on[row.day] = row.successes
+
+
+@dataclass(frozen=True)
+class Groups:
+    """A page of groups with their metrics.
+
+    Attributes:
+        rows: Each with `id`, `name` and `metrics`.
+        next_page_token: Token of the next page; empty on the last.
+        token_after: Returns the token of a page that would begin after a row.
+        range: In force.
+    """
+
+    rows: Sequence[Any]
+    next_page_token: str
+    token_after: Callable[[Any], str]
+    range: Range
 
 
 def frequency(counts: Counts, within: Range, first: datetime | None, ids: Sequence[UUID]) -> Metric:

@@ -80,7 +80,7 @@ def prepare(tx: Reading) -> None:
 
 
 def newest(tx: Reading, lookup: Lookup, limit: int) -> Sequence[Record]:
-    """Return the candidates that changed last, newest first: `runbook_id`, `place`, and what ranking.Candidate says."""
+    """Return the candidates that changed last, newest first: `place`, and what ranking.Candidate says."""
     columns: list[Any] = [Searchable.title, Searchable.tags, Searchable.counts, Searchable.length]  # of different types
     return _newest(tx, lookup, limit, columns)
 
@@ -103,7 +103,7 @@ def _newest(
     tx: Reading, lookup: Lookup, limit: int, columns: list[Any], *, with_runbook: bool = False
 ) -> Sequence[Record]:
     found = _matching(tx.engine, lookup).order_by(_order(tx.engine)).limit(limit).subquery()
-    statement = select(Searchable.runbook_id, Searchable.place, *columns).join(found, found.c.place == Searchable.place)
+    statement = select(Searchable.place, *columns).join(found, found.c.place == Searchable.place)
     if with_runbook:
         statement = statement.join(Runbook, Runbook.id == Searchable.runbook_id)
     return tx.rows(statement.order_by(Searchable.place.desc()))

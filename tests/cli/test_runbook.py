@@ -8,7 +8,7 @@ import pytest
 
 from relman_client.cli import markdown, runbook_file
 from relman_client.cli.failures import CommandError
-from tests.cli.conftest import Command
+from tests.cli.conftest import RELMAN, Command
 
 
 def answer(command: Command, *arguments: str, **more: Any) -> Any:
@@ -44,30 +44,41 @@ def _kept(relman: Command) -> list[Path]:
 def test_a_runbook_from_its_first_version_to_its_end(relman: Command, word: str) -> None:
     relman("service", "create", word[:20])
     created = answer(
-        relman, "create", "Disk full", "-f", "-", "--service", word[:20], "--tag", "disk", input=f"Free {word}s.\n"
+        relman,
+        "create",
+        "Disk full",
+        "-f",
+        "-",
+        "--service",
+        word[:20],
+        "--tag",
+        "disk",
+        input=f"Free {word} blocks.\n",
     )
-    assert (created["title"], created["content"], created["tags"]) == ("Disk full", f"Free {word}s.\n", ["disk"])
+    assert (created["title"], created["content"], created["tags"]) == ("Disk full", f"Free {word} blocks.\n", ["disk"])
     _editor(relman, 'sed -i "s/Free/Release/; s/^title: .*/title: Disk is full/; s/^tags: .*/tags: [a, b]/" "$1"')
     edited = answer(relman, "edit", created["id"])
     assert (edited["version"], edited["title"], edited["tags"]) == (2, "Disk is full", ["a", "b"])
-    assert (edited["content"], edited["service_name"]) == (f"Release {word}s.\n", word[:20])
+    assert (edited["content"], edited["service_name"]) == (f"Release {word} blocks.\n", word[:20])
     assert _kept(relman) == []
-    assert relman("runbook", "show", created["id"], "--raw", "--version", "1").stdout == f"Free {word}s.\n"
+    assert relman("runbook", "show", created["id"], "--raw", "--version", "1").stdout == f"Free {word} blocks.\n"
     assert [each["title"] for each in answer(relman, "list", "--tag", "b", "--service", word[:20])] == ["Disk is full"]
     history = relman("runbook", "history", created["id"]).stdout.splitlines()
     assert [line.split()[0] for line in history] == ["VERSION", "2", "1"]
     diff = relman("runbook", "history", created["id"], "--diff").stdout
-    assert f"-Free {word}s.\n+Release {word}s.\n" in diff
+    assert f"-Free {word} blocks.\n+Release {word} blocks.\n" in diff
     assert "-title: Disk full\n" in diff
     found = relman("runbook", "search", word, "releasing").stdout
-    assert f"Disk is full  ({word[:20]}, a, b)\n  Release {word}s.\n  relman runbook show {created['id']}\n" == found
+    assert (
+        f"Disk is full  ({word[:20]}, a, b)\n  Release {word} blocks.\n  relman runbook show {created['id']}\n" == found
+    )
     assert relman("runbook", "delete", created["id"]).stderr == f"runbook {created['id']} is deleted\n"
     assert answer(relman, "search", word) == []
 
 
 def test_an_edit_that_comes_too_late_overwrites_nothing_and_is_kept(relman: Command, word: str) -> None:
     runbook = answer(relman, "create", word, "-f", "-", input="first\n")["id"]
-    _editor(relman, f'echo mine >> "$1"; echo theirs | relman runbook edit {runbook} -f -')
+    _editor(relman, f'echo mine >> "$1"; echo theirs | {RELMAN} runbook edit {runbook} -f -')
     done = relman("runbook", "edit", runbook)
     assert done.returncode == 1
     assert "someone else changed the runbook since version 1" in done.stderr
@@ -107,7 +118,7 @@ def test_why_suggests_runbooks_for_a_failed_deployment(relman: Command, word: st
     name = word[:20]
     for arguments in (
         ("service", "create", name),
-        ("env", "create", name),
+        ("env", "create", name, "--type", "development"),
         ("release", "create", name, "1.0.0"),
         ("release", "publish", f"{name}@1.0.0"),
     ):

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from relman_server.kernel.errors import ResourceExhausted, Unauthenticated, Unavailable
-from relman_server.kernel.streams.lifetime import Lifetime, Wait
+from relman_server.kernel.streams.lifetime import TIMERS, Lifetime, Wait
 
 T = TypeVar("T")
 
@@ -121,7 +121,7 @@ class Delivery:
                 return
             self._timer.cancel()
         # Weak, so that the timer of a stream that is over does not keep the stream.
-        self._timer = self._loop.call_at(due, _look, weakref.ref(self))
+        self._timer = self._loop.call_at(due, _look, weakref.ref(self), context=TIMERS)
 
     def look(self) -> None:
         """End the write or the pause that has taken long enough."""

@@ -91,7 +91,8 @@ def _create_chain(*, on_postgres: bool) -> None:
     op.create_index("ix_audit_block_last_position_number", "audit_block", ["last_position", "number"])
     op.create_index("ix_audit_block_newest_at_number", "audit_block", ["newest_at", "number"])
     if on_postgres:
-        op.execute("INSERT INTO audit_chain VALUES (gen_random_uuid(), 0, '1970-01-01T00:00:00Z')")
+        next_month = "(date_trunc('month', now() AT TIME ZONE 'UTC') + interval '1 month') AT TIME ZONE 'UTC'"
+        op.execute(f"INSERT INTO audit_chain VALUES (gen_random_uuid(), 0, {next_month})")  # noqa: S608 - of literals
     else:
         op.execute("INSERT INTO audit_chain VALUES (lower(hex(randomblob(16))), 0, NULL)")
 
@@ -260,13 +261,13 @@ def _upgrade_postgres() -> None:
 
 
 def _create_partitions() -> list[str]:
-    """Make a partition for each month that has rows, and for this one."""
+    """Make a partition for each month that has rows, for this one and for the next two."""
     oldest = op.get_bind().scalar(sa.text("SELECT min(created_at) FROM audit_log_before"))
     now = datetime.now(UTC)
     last = now.year * 12 + now.month - 1
-    first = last if oldest is None else oldest.year * 12 + oldest.month - 1
+    first = last if oldest is None else min(last, oldest.year * 12 + oldest.month - 1)
     made = []
-    for month in range(max(first, last - MOST_PARTITIONS), last + 1):
+    for month in range(max(first, last - MOST_PARTITIONS), last + 3):
         begin, end = (f"{each // 12:04}-{each % 12 + 1:02}" for each in (month, month + 1))
         made.append(f"audit_log_{begin.replace('-', '_')}")
         op.execute(
