@@ -203,9 +203,7 @@ def _in_short(chart: Chart, key: Key) -> Chart:
 
 def _wide(title: str, of: str, rows: Sequence[str]) -> str:
     heads = "".join(f'<th scope="col">{name}</th>' for name in (of, *(key.title for key in KEYS)))
-    head = (
-        f"<caption>{title}; bars compare the rows, and longer is not better.</caption><thead><tr>{heads}</tr></thead>"
-    )
+    head = f"<caption>{title}; bars compare the rows.</caption><thead><tr>{heads}</tr></thead>"
     table = f"<table>{head}<tbody>{''.join(rows)}</tbody></table>"
     # A region that scrolls must be reachable by the keyboard.
     return f'<div class="scroll" tabindex="0" role="region" aria-label="{title}">{table}</div>'

@@ -37,9 +37,9 @@ def delivered(relman: Command) -> tuple[str, list[str]]:
     relman("env", "create", name, "--type", "production")
     ids = []
     for version in ("1.0.0", "1.1.0"):
-        relman("release", "create", f"{name}@{version}")
+        relman("release", "create", name, version)
         relman("release", "publish", f"{name}@{version}")
-        ids.append(answer(relman, "deploy", f"{name}@{version}", name, "--no-wait")["id"])
+        ids.append(answer(relman, "deployment", "create", f"{name}@{version}", name)["id"])
         relman("deployment", "start", ids[-1])
         relman("deployment", "complete", ids[-1])
     return name, ids
