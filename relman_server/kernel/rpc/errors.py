@@ -53,6 +53,9 @@ class Errors:
         except grpc.aio.AbortError:
             call.status = "ABORTED_BY_HANDLER"  # health and reflection, which are not ours, end calls this way
             raise
+        except grpc.aio.InternalError:
+            call.status = "CANCELLED"  # what gRPC raises where an answer goes to a caller that has just left
+            raise
         except asyncio.CancelledError:
             call.status = "CANCELLED"
             if _is_over():

@@ -18,7 +18,8 @@ from sqlalchemy.pool import QueuePool
 from relman_client.v1 import deployment_pb2, system_pb2, team_pb2
 from relman_server.kernel.db import Transaction, database
 from relman_server.kernel.errors import InvalidInput
-from relman_server.kernel.rpc.errors import cut
+from relman_server.kernel.identity import Call
+from relman_server.kernel.rpc.errors import Errors, cut
 from tests.contract import RPCS, call
 from tests.factories import RunningServer, make_deployment, make_team, refused, unique
 from tests.requests import VALID
@@ -230,3 +231,15 @@ async def test_the_health_of_a_server_is_not_the_business_of_the_database_alone(
     outside = await server.nobody.system.GetHealth(system_pb2.GetHealthRequest())
     assert outside.database.HasField("latency")
     assert not outside.redis.HasField("latency")
+
+
+async def test_an_answer_to_who_has_just_left_is_no_error_of_ours(server_log: io.StringIO) -> None:
+    """Fails when it is taken for a mistake of a handler: every follower that leaves would log a traceback."""
+
+    async def leave(*_: object) -> None:
+        raise grpc.aio.InternalError('Failed "execute_batch"')
+
+    left = Call(method="/relman.v1.DeploymentLogService/TailLogs", policy=None)
+    with pytest.raises(grpc.aio.InternalError):
+        await Errors()(left, None, cast("Any", None), leave)
+    assert (left.status, server_log.getvalue()) == ("CANCELLED", "")
