@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement
+from sqlalchemy import ColumnElement, Text, cast
 
 from relman_server.audit import convert, store, walking
 from relman_server.audit.formats import FORMATS, HEADER, Format
@@ -113,32 +113,33 @@ def _begin(tx: Reading, asked: ExportAuditLogs, find_user: FindUser) -> _Export:
 
 def _next(tx: Reading, wanted: _Export, place: Place) -> tuple[list[_Sent], Place, bool]:
     """Return what comes after a place, in parts; the place after that, and whether it was the last."""
-    more = (store.block_of(AuditEntry.position).label("block"),) if wanted.format.shows_block else ()
+    block = cast(store.block_of(AuditEntry.position), Text).label("block")
+    more = (block,) if wanted.format.shows_block else ()
     part = walking.read(tx, place, wanted.until, wanted.where, more)
     pruned = store.chain(tx).pruned_position
     sent: list[_Sent] = []
     lines: list[bytes] = []
     size = 0
-    for line, reached in _lines(part, place, pruned, wanted):
+    for line, position, number in _lines(part, place, pruned, wanted):
         lines.append(line)
         size += len(line)
         if size >= PART_BYTES:
-            sent.append(_Sent(b"".join(lines), reached))
+            sent.append(_Sent(b"".join(lines), Place(position, number)))
             lines, size = [], 0
     if lines:
         sent.append(_Sent(b"".join(lines), part.place))
     return sent, part.place, part.is_last
 
 
-def _lines(part: walking.Part, place: Place, pruned: int, wanted: _Export) -> Iterator[tuple[bytes, Place]]:
-    """Yield lines with their ends, and the place after each."""
+def _lines(part: walking.Part, place: Place, pruned: int, wanted: _Export) -> Iterator[tuple[bytes, int, int]]:
+    """Yield lines with their ends, and the position and block of the place after each."""
     position, number = place.position, place.block
-    write = wanted.format.write
+    write = wanted.format.writer()
     for row, block in walking.merged(part):
         if block is None:
-            position = row.position
-            yield write(row), Place(position, number)
+            position = row[0]
+            yield write(row), position, number
             continue
         number = block.number
         if wanted.with_blocks:
-            yield walking.block(block, pruned).line() + b"\n", Place(position, number)
+            yield walking.block(block, pruned).line() + b"\n", position, number

@@ -118,7 +118,8 @@ def merged(part: Part) -> Iterator[tuple[Any, Record | None]]:
     rows = iter(part.rows)
     row = next(rows, None)
     for block in part.blocks:
-        while row is not None and row.position <= block.last_position:
+        last = block.last_position
+        while row is not None and row[0] <= last:
             yield row, None
             row = next(rows, None)
         yield None, block
