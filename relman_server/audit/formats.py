@@ -44,8 +44,8 @@ ORDER = (
 )
 _cells = itemgetter(*(COLUMNS.index(name) + 1 for name in ORDER))  # in a row, after its position
 
-Write = Callable[[Any], bytes]
-"""Returns a row as a line, with its end."""
+Write = Callable[[Any, str], bytes]
+"""Returns a row, in a block of that number, as a line with its end."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Format:
 
     Attributes:
         writer: Makes what writes the rows of a part.
-        shows_block: Whether a row comes with the number of its block, as text.
+        shows_block: Whether it wants to know the number of a row's block.
     """
 
     writer: Callable[[], Write]
@@ -77,15 +77,15 @@ def inert(cell: str) -> str:
 def csv_writer() -> Write:
     """Return what writes rows as RFC 4180 has it, one at a time."""
     write = csv.writer(_Line(), lineterminator="\r\n").writerow
-    return lambda row: write([inert(cell) for cell in _cells(row)]).encode()  # type: ignore[attr-defined]  # what _Line returns
+    return lambda row, block: write([inert(cell) for cell in _cells((*row, block))]).encode()
 
 
 def json_writer() -> Write:
     """Return what writes rows as JSON."""
-    return lambda row: row_line(*row[1:]) + b"\n"
+    return lambda row, _: row_line(*row[1:]) + b"\n"
 
 
-HEADER = csv_writer()(("", *COLUMNS))
+HEADER = csv_writer()(("", *COLUMNS[:-1]), COLUMNS[-1])
 FORMATS = {
     AuditExportFormat.CSV: Format(csv_writer, shows_block=True),
     AuditExportFormat.JSON_LINES: Format(json_writer),
