@@ -90,7 +90,8 @@ def read(
     if place.position < pruned:
         end = pruned
     else:
-        end = min(place.position + POSITIONS, until)
+        # Without filters every position has a row, or had one; SQLite would sum up all that it may look at.
+        end = min(place.position + (POSITIONS if where else ROWS), until)
         rows = read_rows(tx, place.position, end, where)
         end = rows[-1].position if rows else end
     blocks = _blocks(tx, place.block, end)
