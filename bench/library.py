@@ -55,6 +55,7 @@ def _fill(url: str, size: int) -> None:
     if is_postgres:
         _execute(engine, "SET LOCAL maintenance_work_mem = '256MB'", _GIN)
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text("SET statement_timeout = 0"))
             connection.execute(text("VACUUM ANALYZE"))
     engine.dispose()
 

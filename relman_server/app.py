@@ -49,6 +49,8 @@ from relman_client.v1 import (
     user_pb2_grpc,
 )
 from relman_server import __version__
+from relman_server.analytics import deliveries
+from relman_server.analytics.service import AnalyticsService
 from relman_server.approvals.service import ApprovalService
 from relman_server.audit import partitions, sealing
 from relman_server.audit.service import AuditLogService
@@ -67,6 +69,8 @@ from relman_server.deployments.service import DeploymentService, StageService
 from relman_server.deployments.watch import WatchHub
 from relman_server.environments import logic as environments
 from relman_server.environments.service import EnvironmentService
+from relman_server.incidents import store as incident_store
+from relman_server.incidents.service import IncidentService
 from relman_server.kernel import holdings
 from relman_server.kernel.clock import Clock, SystemClock
 from relman_server.kernel.db import Database, Transaction, idempotency, schema
@@ -265,9 +269,7 @@ class App:
             _registration(auth_pb2, auth_pb2_grpc, "AuthService", auth),
             _registration(user_pb2, user_pb2_grpc, "UserService", UserService(self.db, self.hashers)),
             _registration(team_pb2, team_pb2_grpc, "TeamService", TeamService(self.db)),
-            _registration(
-                catalog_pb2, catalog_pb2_grpc, "CatalogService", CatalogService(self.db, running.service_health)
-            ),
+            _registration(catalog_pb2, catalog_pb2_grpc, "CatalogService", CatalogService(self.db, SERVICE_HEALTH)),
             _registration(
                 environment_pb2,
                 environment_pb2_grpc,
@@ -287,6 +289,8 @@ class App:
             _registration(rollback_pb2, rollback_pb2_grpc, "RollbackService", undoer),
             _registration(log_pb2, log_pb2_grpc, "DeploymentLogService", log_service),
             _registration(runbook_pb2, runbook_pb2_grpc, "RunbookService", RunbookService(self.db)),
+            _registration(incident_pb2, incident_pb2_grpc, "IncidentService", IncidentService(self.db)),
+            _registration(analytics_pb2, analytics_pb2_grpc, "AnalyticsService", AnalyticsService(self.db)),
             _registration(
                 system_pb2, system_pb2_grpc, "SystemService", SystemService(server, self.db, self.clock, self.redis)
             ),
@@ -296,7 +300,6 @@ class App:
                 "AuditLogService",
                 AuditLogService(self.db, user_store.get_user, self.block_signer),
             ),
-            *(_registration(messages, stubs, name) for messages, stubs, name in LATER),
         ]
 
     def _subscribe(self) -> None:
@@ -313,6 +316,8 @@ class App:
         self.events.subscribe(history.DeploymentChanged, self._deployment_changed)
         self.events.subscribe(history.DeploymentMoved, rollbacks.deployment_moved)
         self.events.subscribe(history.DeploymentMoved, retention.deployment_moved)
+        self.events.subscribe(history.DeploymentMoved, deliveries.deployment_moved)
+        self.events.subscribe(history.DeploymentDeleted, deliveries.deployment_deleted)
         self.events.subscribe(logs.LogGrew, self._log_grew)
 
     def _deployment_changed(self, tx: Transaction, changed: history.DeploymentChanged) -> None:
@@ -346,6 +351,9 @@ class App:
             await _unfailing(self.db.write(idempotency.forget))
             await _unfailing(self.db.write(auth_store.forget_sessions))
             await asyncio.sleep(HOUSEKEEPING_EVERY)
+
+
+SERVICE_HEALTH = partial(running.service_health, open_incidents=incident_store.open_by_environment)
 
 
 async def _unfailing(work: Awaitable[None]) -> None:
@@ -382,19 +390,11 @@ def _retention(span: timedelta | None) -> list[Duty]:
     return [Duty("logs", retention.DUE, partial(retention.remove_expired, retention=span), after=span)]
 
 
-# Services of the contract that this version does not offer: every RPC of theirs answers UNIMPLEMENTED, after the
-# caller was authenticated and authorized like everywhere else.
-LATER: list[tuple[ModuleType, ModuleType, str]] = [
-    (incident_pb2, incident_pb2_grpc, "IncidentService"),
-    (analytics_pb2, analytics_pb2_grpc, "AnalyticsService"),
-]
-
-
-def _registration(messages: ModuleType, stubs: ModuleType, name: str, servicer: object = None) -> Registration:
-    """Return how a service of the contract is added to the server; without a servicer, none of its RPCs is offered."""
+def _registration(messages: ModuleType, stubs: ModuleType, name: str, servicer: object) -> Registration:
+    """Return how a service of the contract is added to the server."""
     return Registration(
         getattr(stubs, f"add_{name}Servicer_to_server"),
-        servicer or getattr(stubs, f"{name}Servicer")(),
+        servicer,
         messages.DESCRIPTOR.services_by_name[name],
     )
 

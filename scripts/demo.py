@@ -26,6 +26,14 @@ SERVICE = "relman"
 APPROVER = "bob"
 TEAM = "approvers"
 CHANGES = 20
+RUNBOOK = """\
+# The smoke test fails
+
+The client cannot be imported, or does not reach the server.
+
+1. Roll back first: `relman rollback relman production --reason "the smoke test failed"`
+2. Then look: `relman logs DEPLOYMENT --stage smoke`
+"""
 
 
 @dataclass(frozen=True)
@@ -114,6 +122,8 @@ def carry_through(server: Server) -> None:
     cli.show("release", "history", now.release)
     cli.show("deployment", "list", "--service", SERVICE)
     cli.show("service", "health", SERVICE)
+    explain(cli)
+    prove(cli)
     how_to_go_on(server)
 
 
@@ -139,6 +149,26 @@ def go_bad(cli: Cli, approver: Cli, server: Server, now: Commit) -> None:
     cli.show("promote", bad.release, refused=True)
 
 
+def explain(cli: Cli) -> None:
+    """Show how delivery goes, by what this did, and what each number comes from."""
+    heading("How delivery goes, by what just happened, and the deployments behind each number")
+    asked = ("dora", "--service", SERVICE, "--since", "30d")
+    cli.show(*asked)
+    for key in ("frequency", "lead-time", "failure-rate", "restore", "rework"):
+        cli.show(*asked, "--explain", key, "--limit", "5")
+    cli.show(*asked, "--html", str(pipelines.FOLDER / "dora.html"))
+
+
+def prove(cli: Cli) -> None:
+    """Export who did what, and verify it without the server."""
+    heading("Who did what: sealed, exported, and verified without the server")
+    file = str(pipelines.FOLDER / "audit.jsonl")
+    cli.show("audit", "list", "--action", "deployment.*", "--limit", "5")
+    cli.show("audit", "verify", "--seal")
+    cli.show("audit", "export", file)
+    cli.show("audit", "verify", file)
+
+
 def prepare(cli: Cli) -> None:
     """Create what is there at most once."""
     if cli.ask("service", "get", SERVICE) is None:
@@ -151,6 +181,9 @@ def prepare(cli: Cli) -> None:
         create = ("user", "create", APPROVER, f"{APPROVER}@example.com", "--password-stdin")
         cli.show(*create, standard_input=password_of(APPROVER))
         cli.show("team", "add", TEAM, APPROVER)
+    if not cli.ask("runbook", "list", "--service", SERVICE):
+        runbook = ("runbook", "create", "The smoke test fails", "--service", SERVICE, "--tag", "smoke", "--file", "-")
+        cli.show(*runbook, standard_input=RUNBOOK)
     if cli.ask("env", "get", "staging") is None:
         cli.show("env", "create", "staging", "--type", "staging")
     rules = ("--promotes-from", "staging", "--approvals", "1", "--approver-team", TEAM)

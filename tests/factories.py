@@ -109,8 +109,10 @@ class Caller:
         )
         self.rollbacks = cast("rollback_pb2_grpc.RollbackServiceAsyncStub", stub(rollback_pb2_grpc.RollbackServiceStub))
         self.runbooks = cast("runbook_pb2_grpc.RunbookServiceAsyncStub", stub(runbook_pb2_grpc.RunbookServiceStub))
-        self.incidents = stub(incident_pb2_grpc.IncidentServiceStub)
-        self.analytics = stub(analytics_pb2_grpc.AnalyticsServiceStub)
+        self.incidents = cast("incident_pb2_grpc.IncidentServiceAsyncStub", stub(incident_pb2_grpc.IncidentServiceStub))
+        self.analytics = cast(
+            "analytics_pb2_grpc.AnalyticsServiceAsyncStub", stub(analytics_pb2_grpc.AnalyticsServiceStub)
+        )
         self.audit = cast("audit_pb2_grpc.AuditLogServiceAsyncStub", stub(audit_pb2_grpc.AuditLogServiceStub))
 
     def _stub(self, channel: grpc.aio.Channel, kind: Any) -> _Proxy:

@@ -7,6 +7,7 @@ from typing import Any
 from google.protobuf.message import Message
 
 from relman_client.v1 import (
+    analytics_pb2,
     approval_pb2,
     audit_pb2,
     auth_pb2,
@@ -14,6 +15,7 @@ from relman_client.v1 import (
     common_pb2,
     deployment_pb2,
     environment_pb2,
+    incident_pb2,
     log_pb2,
     policy_pb2,
     release_pb2,
@@ -204,6 +206,14 @@ async def _to_approve(
     return request
 
 
+async def _of_incident(kind: Any, server: RunningServer, **fields: Any) -> Message:
+    deployment = await make_deployment(server.admin, server.admin)
+    new = incident_pb2.CreateIncidentRequest(deployment=deployment.id, title="Slow")
+    incident = await server.admin.incidents.CreateIncident(new)
+    request: Message = kind(incident=incident.id, **fields)
+    return request
+
+
 async def _append_logs(server: RunningServer) -> Message:
     deployment = await _started(server, stages=["build"])
     return log_pb2.AppendLogsRequest(
@@ -327,4 +337,12 @@ VALID: dict[str, Make] = {
     "RunbookService/UpdateRunbook": partial(_of_runbook, runbook_pb2.UpdateRunbookRequest, title="new"),
     "RunbookService/DeleteRunbook": partial(_of_runbook, runbook_pb2.DeleteRunbookRequest),
     "AuditLogService/VerifyAuditLogs": _verify,
+    "IncidentService/CreateIncident": partial(_of_deployment, incident_pb2.CreateIncidentRequest, title="Slow"),
+    "IncidentService/UpdateIncident": partial(_of_incident, incident_pb2.UpdateIncidentRequest, title="Slower"),
+    "IncidentService/ResolveIncident": partial(_of_incident, incident_pb2.ResolveIncidentRequest),
+    "AnalyticsService/RecordDeploymentMetrics": partial(
+        _of_deployment,
+        analytics_pb2.RecordDeploymentMetricsRequest,
+        metrics=[analytics_pb2.DeploymentMetricValue(metric_name="tests", metric_value=7)],
+    ),
 }

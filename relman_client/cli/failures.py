@@ -13,7 +13,7 @@ _LOGIN_REASONS = {
 
 
 class CommandError(Exception):
-    """What the command itself has to say: one sentence."""
+    """What the command itself has to say: one sentence, and what to do about it on lines of its own."""
 
 
 def describe(error: Exception) -> str | None:
@@ -21,7 +21,7 @@ def describe(error: Exception) -> str | None:
     if isinstance(error, RelmanError):
         return _relman(error)
     if isinstance(error, CommandError | ConfigError):
-        return f"Error: {safe(str(error))}\n"
+        return "Error: " + "".join(f"{safe(line)}\n" for line in str(error).splitlines() or [""])
     if isinstance(error, UnicodeEncodeError):
         return f"Error: {safe(repr(error.object))} is not UTF-8 text\n"
     if isinstance(error, OSError):

@@ -35,8 +35,12 @@ COMMANDS = {
     "approval": "Approvals: who agreed to a deployment, and who is asked to.",
     "stage": "Stages: the steps of a deployment.",
     "run": "Run a command as a stage, and keep its log.",
+    "incident": "Incidents: what went wrong for users.",
+    "dora": "Show how well delivery goes: the four keys of DORA.",
+    "metrics": "Metrics: what pipelines measure in their deployments.",
     "logs": "Show a deployment's log, also while it is written.",
     "audit": "The audit log: who did what, and whether it is still what it was.",
+    "runbook": "Runbooks: what to do when something goes wrong.",
     "watch": "Show what happens to a deployment, or to all, as it happens.",
 }
 

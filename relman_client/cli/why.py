@@ -7,12 +7,16 @@ import typer
 from relman_client.cli.explanation import explain
 from relman_client.cli.options import new_app
 from relman_client.cli.output import as_json, print_json
+from relman_client.cli.runbook_results import suggestions
 from relman_client.cli.session import Session, connected
+from relman_client.errors import RelmanError
 from relman_client.v1 import deployment_pb2 as pb
+from relman_client.v1.runbook_pb2 import SearchRunbooksRequest
 
 app = new_app()
 
 _LAST = 20
+_SUGGESTED = 3
 
 
 @app.command()
@@ -37,4 +41,17 @@ def why(session: Session, deployment: Annotated[str, typer.Argument(metavar="DEP
     events = api.ListDeploymentEvents(
         pb.ListDeploymentEventsRequest(deployment=deployment, order_by="revision desc", page_size=_LAST)
     ).events
-    typer.echo("\n".join(explain(found, blockers, list(reversed(events)))))
+    lines = explain(found, blockers, list(reversed(events)))
+    if found.status == pb.DeploymentStatus.DEPLOYMENT_STATUS_FAILED:
+        lines += _help(session, found.id)
+    typer.echo("\n".join(lines))
+
+
+def _help(session: Session, deployment: str) -> list[str]:
+    """The runbooks that may help best; nothing when the server cannot tell."""
+    request = SearchRunbooksRequest(deployment=deployment, page_size=_SUGGESTED)
+    try:
+        found = session.client.runbooks.SearchRunbooks(request).results
+    except RelmanError:
+        return []  # what is known is told all the same
+    return ["", "Runbooks that may help:", *suggestions(found)] if found else []

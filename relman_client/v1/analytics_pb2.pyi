@@ -98,7 +98,9 @@ class Metric(_message.Message):
     """How many of the excluded are failures that still are open; time to restore only."""
     @_builtins.property
     def contributing_deployment_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """UUIDs of the deployments behind the value, newest first; at most 100."""
+        """UUIDs of the deployments behind the value, newest first; at most 100. Of a share, those that make it:
+        the failed ones, the hotfixes and rollbacks.
+        """
 
     @_builtins.property
     def oldest_open_age(self) -> _duration_pb2.Duration:
@@ -822,6 +824,8 @@ class ListDeploymentMetricsRequest(_message.Message):
     ENVIRONMENT_FIELD_NUMBER: _builtins.int
     START_DATE_FIELD_NUMBER: _builtins.int
     END_DATE_FIELD_NUMBER: _builtins.int
+    RELEASE_FIELD_NUMBER: _builtins.int
+    WITH_PERCENTILES_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """How many to return: unset or 0 means 50, more than 500 becomes 500, negative is INVALID_ARGUMENT."""
     page_token: _builtins.str
@@ -842,6 +846,10 @@ class ListDeploymentMetricsRequest(_message.Message):
     """Only those of deployments of this service, name or id."""
     environment: _builtins.str
     """Only those of deployments into this environment, name or id."""
+    release: _builtins.str
+    """Only those of deployments of this release, `service@version` or id."""
+    with_percentiles: _builtins.bool
+    """Also answer the percentiles of what matches."""
     @_builtins.property
     def start_date(self) -> _timestamp_pb2.Timestamp:
         """Only those first recorded at or after this time."""
@@ -864,14 +872,78 @@ class ListDeploymentMetricsRequest(_message.Message):
         environment: _builtins.str = ...,
         start_date: _timestamp_pb2.Timestamp | None = ...,
         end_date: _timestamp_pb2.Timestamp | None = ...,
+        release: _builtins.str = ...,
+        with_percentiles: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_date", b"end_date", "start_date", b"start_date"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "end_date", b"end_date", "environment", b"environment", "exact_total", b"exact_total", "metric_name", b"metric_name", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "service", b"service", "skip", b"skip", "start_date", b"start_date"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "end_date", b"end_date", "environment", b"environment", "exact_total", b"exact_total", "metric_name", b"metric_name", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "release", b"release", "service", b"service", "skip", b"skip", "start_date", b"start_date", "with_percentiles", b"with_percentiles"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListDeploymentMetricsRequest: _TypeAlias = ListDeploymentMetricsRequest  # noqa: Y015
+
+@_typing.final
+class DeploymentMetricPercentiles(_message.Message):
+    """How the numbers of one name and unit are distributed over the deployments of one release."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    METRIC_NAME_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
+    RELEASE_ID_FIELD_NUMBER: _builtins.int
+    RELEASE_VERSION_FIELD_NUMBER: _builtins.int
+    SERVICE_NAME_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    MINIMUM_FIELD_NUMBER: _builtins.int
+    P50_FIELD_NUMBER: _builtins.int
+    P90_FIELD_NUMBER: _builtins.int
+    P99_FIELD_NUMBER: _builtins.int
+    MAXIMUM_FIELD_NUMBER: _builtins.int
+    metric_name: _builtins.str
+    """What was measured."""
+    unit: _builtins.str
+    """Of what; numbers of another unit are told apart."""
+    release_id: _builtins.str
+    """UUID of the release."""
+    release_version: _builtins.str
+    """Its version."""
+    service_name: _builtins.str
+    """Name of its service."""
+    count: _builtins.int
+    """How many numbers there are."""
+    minimum: _builtins.float
+    """The least."""
+    p50: _builtins.float
+    """The median, exact: between two numbers in proportion."""
+    p90: _builtins.float
+    """The 90th percentile, likewise."""
+    p99: _builtins.float
+    """The 99th percentile, likewise."""
+    maximum: _builtins.float
+    """The greatest."""
+    def __init__(
+        self,
+        *,
+        metric_name: _builtins.str = ...,
+        unit: _builtins.str = ...,
+        release_id: _builtins.str = ...,
+        release_version: _builtins.str = ...,
+        service_name: _builtins.str = ...,
+        count: _builtins.int = ...,
+        minimum: _builtins.float = ...,
+        p50: _builtins.float = ...,
+        p90: _builtins.float = ...,
+        p99: _builtins.float = ...,
+        maximum: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "maximum", b"maximum", "metric_name", b"metric_name", "minimum", b"minimum", "p50", b"p50", "p90", b"p90", "p99", b"p99", "release_id", b"release_id", "release_version", b"release_version", "service_name", b"service_name", "unit", b"unit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeploymentMetricPercentiles: _TypeAlias = DeploymentMetricPercentiles  # noqa: Y015
 
 @_typing.final
 class ListDeploymentMetricsResponse(_message.Message):
@@ -886,6 +958,7 @@ class ListDeploymentMetricsResponse(_message.Message):
     PAGE_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     TOTAL_PAGES_FIELD_NUMBER: _builtins.int
+    PERCENTILES_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Token of the next page; empty on the last one."""
     total_size: _builtins.int
@@ -902,6 +975,12 @@ class ListDeploymentMetricsResponse(_message.Message):
     def deployment_metrics(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeploymentMetric]:
         """The resources of this page."""
 
+    @_builtins.property
+    def percentiles(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeploymentMetricPercentiles]:
+        """With with_percentiles, over all that match and not only this page: of each name, unit and release,
+        newest releases first, at most 500.
+        """
+
     def __init__(
         self,
         *,
@@ -912,10 +991,11 @@ class ListDeploymentMetricsResponse(_message.Message):
         page: _builtins.int = ...,
         page_size: _builtins.int = ...,
         total_pages: _builtins.int = ...,
+        percentiles: _abc.Iterable[Global___DeploymentMetricPercentiles] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment_metrics", b"deployment_metrics", "next_page_token", b"next_page_token", "page", b"page", "page_size", b"page_size", "total_is_exact", b"total_is_exact", "total_pages", b"total_pages", "total_size", b"total_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment_metrics", b"deployment_metrics", "next_page_token", b"next_page_token", "page", b"page", "page_size", b"page_size", "percentiles", b"percentiles", "total_is_exact", b"total_is_exact", "total_pages", b"total_pages", "total_size", b"total_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

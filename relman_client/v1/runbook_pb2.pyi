@@ -46,7 +46,7 @@ class Runbook(_message.Message):
     title: _builtins.str
     """Title; 1 to 200 characters."""
     content: _builtins.str
-    """Markdown; at most 256 KiB."""
+    """Markdown; at most 256 KiB, of which the first 20,000 words are searched."""
     service_id: _builtins.str
     """UUID of the service it is about; empty means all."""
     environment_id: _builtins.str
@@ -58,7 +58,7 @@ class Runbook(_message.Message):
     version: _builtins.int
     """Number of this version, from 1; every update makes a new one."""
     etag: _builtins.str
-    """Changes with every change of the runbook."""
+    """Changes with every change of the runbook; empty in older versions, by which nothing can be changed."""
     service_name: _builtins.str
     """Name of the service; empty means all."""
     environment_name: _builtins.str
@@ -426,7 +426,8 @@ class SearchRunbooksRequest(_message.Message):
     """
     query: _builtins.str
     """Words to look for, in any form; "several words" as a phrase, wor* as a beginning, -word to leave
-    out. At most 500 characters; anything is a valid query. Needed unless `deployment` is given.
+    out. At most 500 characters; anything is a valid query. Words that tell nothing (the, of, and) do
+    not count, and a query of nothing else finds nothing. Needed unless `deployment` is given.
     """
     service: _builtins.str
     """Only those about this service, name or id, or about all."""
@@ -434,7 +435,7 @@ class SearchRunbooksRequest(_message.Message):
     """Only those about this environment, name or id, or about all."""
     deployment: _builtins.str
     """Id of a deployment to find help for: runbooks of its service and environment, and those with words
-    of the last log lines of its failed stage, come first.
+    of the last log lines of its failed stage, come first. Without a query only these are found.
     """
     skip: _builtins.int
     """How many matches to pass over before the page; at least 0."""
@@ -501,7 +502,9 @@ Global___RunbookSearchResult: _TypeAlias = RunbookSearchResult  # noqa: Y015
 
 @_typing.final
 class SearchRunbooksResponse(_message.Message):
-    """Response of SearchRunbooks, best match first."""
+    """Response of SearchRunbooks, best match first. The best 500 (300 for a deployment) can be paged
+    through.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

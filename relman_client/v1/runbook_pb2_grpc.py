@@ -108,7 +108,8 @@ class RunbookServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SearchRunbooks(self, request, context):
-        """Finds runbooks by their text. The title weighs over the tags, the tags over the content.
+        """Finds runbooks by their text. The title weighs over the tags, the tags over the content; of those
+        that match as well, the one that was changed last comes first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -45,7 +45,9 @@ class RunbookServiceStub:
     DeleteRunbook: _grpc.UnaryUnaryMultiCallable[_runbook_pb2.DeleteRunbookRequest, _empty_pb2.Empty]
     """Deletes a runbook with all its versions."""
     SearchRunbooks: _grpc.UnaryUnaryMultiCallable[_runbook_pb2.SearchRunbooksRequest, _runbook_pb2.SearchRunbooksResponse]
-    """Finds runbooks by their text. The title weighs over the tags, the tags over the content."""
+    """Finds runbooks by their text. The title weighs over the tags, the tags over the content; of those
+    that match as well, the one that was changed last comes first.
+    """
 
 @_typing.type_check_only
 class RunbookServiceAsyncStub(RunbookServiceStub):
@@ -63,7 +65,9 @@ class RunbookServiceAsyncStub(RunbookServiceStub):
     DeleteRunbook: _aio.UnaryUnaryMultiCallable[_runbook_pb2.DeleteRunbookRequest, _empty_pb2.Empty]  # type: ignore[assignment]
     """Deletes a runbook with all its versions."""
     SearchRunbooks: _aio.UnaryUnaryMultiCallable[_runbook_pb2.SearchRunbooksRequest, _runbook_pb2.SearchRunbooksResponse]  # type: ignore[assignment]
-    """Finds runbooks by their text. The title weighs over the tags, the tags over the content."""
+    """Finds runbooks by their text. The title weighs over the tags, the tags over the content; of those
+    that match as well, the one that was changed last comes first.
+    """
 
 class RunbookServiceServicer(metaclass=_abc_1.ABCMeta):
     """Runbooks: what to do when something goes wrong."""
@@ -114,6 +118,8 @@ class RunbookServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _runbook_pb2.SearchRunbooksRequest,
         context: _ServicerContext,
     ) -> _abc.Awaitable[_runbook_pb2.SearchRunbooksResponse]:
-        """Finds runbooks by their text. The title weighs over the tags, the tags over the content."""
+        """Finds runbooks by their text. The title weighs over the tags, the tags over the content; of those
+        that match as well, the one that was changed last comes first.
+        """
 
 def add_RunbookServiceServicer_to_server(servicer: RunbookServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -74,12 +74,12 @@ def delete_service(tx: Transaction, reference: str, etag: str) -> None:
     """Delete a service that was never released.
 
     Raises NotFound, PermissionDenied for who does not maintain it, Aborted for a stale etag, and FailedPrecondition
-    IN_USE when it has releases or a deploy policy names it.
+    IN_USE when it has releases, or a deploy policy or runbook names it.
     """
     service = _lock_as_maintainer(tx, reference)
     tx.match_etag(service, etag)
     used = Condition("IN_USE", service.name, "set is_active to false instead")
-    message = f"The service {service.name} has releases, or a deploy policy names it."
+    message = f"The service {service.name} has releases, or a deploy policy or runbook names it."
     tx.delete(service, conflict=FailedPrecondition(message, used, reason="IN_USE"))
     tx.audit("service.delete", service)
 

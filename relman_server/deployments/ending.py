@@ -12,6 +12,7 @@ from relman_server.deployments.model import (
     ENDED,
     PASSED,
     Deployment,
+    DeploymentKind,
     DeploymentStatus,
     EventType,
     Outcome,
@@ -21,6 +22,7 @@ from relman_server.deployments.stage_store import stage_states, unfinished_stage
 from relman_server.environments.model import EnvironmentType
 from relman_server.kernel.db.transaction import Record, Transaction
 from relman_server.kernel.errors import Condition, FailedPrecondition
+from relman_server.kernel.ids import parse_id
 from relman_server.releases import logic as releases
 
 
@@ -63,6 +65,8 @@ def _end(tx: Transaction, found: Record, outcome: Outcome, reason: str, message:
     deployment.outcome = outcome
     deployment.failure_reason = reason
     deployment.completed_at = tx.now
+    if deployment.kind == DeploymentKind.HOTFIX and deployment.remediates is None:
+        deployment.remediates = _labelled(tx, deployment)
     ended = record(tx, deployment, EventType(outcome), message)
     tx.audit("deployment.complete", deployment)
     tx.emit(DeploymentMoved(deployment))
@@ -72,6 +76,13 @@ def _end(tx: Transaction, found: Record, outcome: Outcome, reason: str, message:
     if outcome is Outcome.SUCCEEDED:
         queue.promoted(tx, deployment)
     return ended
+
+
+def _labelled(tx: Transaction, hotfix: Deployment) -> UUID | None:
+    """Return the deployment that a hotfix repairs when only its label `remediates` names it: one of its service."""
+    named = parse_id(hotfix.labels.get("remediates", ""))
+    found = store.deployments_by_id(tx, [named]).get(named) if named else None
+    return found.id if found and found.service_id == hotfix.service_id and found.id != hotfix.id else None
 
 
 def cancel_deployment(tx: Transaction, cancellation: Cancellation) -> Record:

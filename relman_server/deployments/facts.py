@@ -24,7 +24,6 @@ from sqlalchemy import (
     select,
     true,
 )
-from sqlalchemy.orm import aliased
 
 from relman_server.approvals import store as approvals
 from relman_server.approvals.quorum import Tally, quorums
@@ -41,7 +40,7 @@ from relman_server.deployments.model import (
 )
 from relman_server.environments import store as environments
 from relman_server.environments.model import Environment
-from relman_server.kernel.db.model import UtcDateTime
+from relman_server.kernel.db.model import UtcDateTime, alias_of
 from relman_server.kernel.db.transaction import Reading, Record, Transaction
 from relman_server.kernel.errors import NotFound
 from relman_server.policies.store import freezes_for
@@ -50,11 +49,11 @@ from relman_server.releases.model import Release
 from relman_server.users.model import User
 
 # Building these statements costs many times what running them does, most of it for the aliases: both are made once.
-_source = aliased(Environment)
+_source = alias_of(Environment)
 """The environment before."""
-_ahead = aliased(Deployment)
+_ahead = alias_of(Deployment)
 """Of the queue, what may come before."""
-_there = aliased(Deployment)
+_there = alias_of(Deployment)
 """What ran in an environment."""
 
 _COLUMNS = [field.name for field in fields(Facts) if field.name not in {"approvals", "freezes"}]

@@ -21,6 +21,13 @@ class DeploymentChanged:
 
 
 @dataclass(frozen=True)
+class DeploymentDeleted:
+    """A deployment is gone, and with it whatever belonged to it alone."""
+
+    service_id: UUID
+
+
+@dataclass(frozen=True)
 class DeploymentMoved:
     """A deployment was started, or ended; its row is locked, with its queue unless it was started."""
 

@@ -13,7 +13,7 @@ from relman_server.approvals import requests
 from relman_server.catalog import logic as catalog
 from relman_server.deployments import feed_store, gates, queue, store
 from relman_server.deployments.facts import facts_if_created, facts_of
-from relman_server.deployments.history import DeploymentChanged, Happening, record_all
+from relman_server.deployments.history import DeploymentChanged, DeploymentDeleted, Happening, record_all
 from relman_server.deployments.inputs import DeploymentChange, Question
 from relman_server.deployments.model import ENDED, WAITING, Deployment, DeploymentKind, EventType
 from relman_server.kernel.db.transaction import Reading, Record, Transaction
@@ -76,11 +76,14 @@ def delete_deployment(tx: Transaction, reference: str, etag: str) -> None:
     _, deployment = lock(tx, reference, etag)
     if deployment.status not in ENDED:
         raise wrong(deployment, f"Only a deployment that has ended may be deleted; this one is {deployment.status}.")
-    used = wrong_state(str(deployment.id), deployment.status, "A rollback speaks of it, and would lose its meaning.")
+    used = wrong_state(
+        str(deployment.id), deployment.status, "A rollback or an incident speaks of it, and would lose its meaning."
+    )
     feed_store.keep_order(tx, deployment.id)
     tx.delete(deployment, conflict=used)
     tx.audit("deployment.delete", deployment)
     tx.emit(DeploymentChanged(deployment.id))  # who still watches it should know
+    tx.emit(DeploymentDeleted(deployment.service_id))
 
 
 def check_deployment(tx: Reading, question: Question) -> list[gates.Blocker]:

@@ -171,6 +171,24 @@ class Deployment(Resource):
             postgresql_where=text("outcome IS NOT NULL"),
             sqlite_where=text("outcome IS NOT NULL"),
         ),
+        # What came of deployments, for the metrics: everything that they look at, so that nothing else is read.
+        Index(
+            "ix_deployment_facts",
+            "environment_id",
+            "completed_at",
+            postgresql_include=("service_id", "id", "kind", "status", "outcome", "production_impacted"),
+            postgresql_where=text("outcome IS NOT NULL"),
+            sqlite_where=text("outcome IS NOT NULL"),
+        ),
+        # What repaired what.
+        Index(
+            "ix_deployment_hotfix",
+            "remediates",
+            "environment_id",
+            "completed_at",
+            postgresql_where=text("kind = 'HOTFIX' AND remediates IS NOT NULL"),
+            sqlite_where=text("kind = 'HOTFIX' AND remediates IS NOT NULL"),
+        ),
         Index(None, "created_at", "id"),
         # What has not ended stands where it was created.
         Index("ix_deployment_ended", text("coalesce(completed_at, created_at)"), "id"),

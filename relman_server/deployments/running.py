@@ -1,12 +1,11 @@
 """What runs where, and how it is doing: read models over deployments for the resources below."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, func, or_, select, true
-from sqlalchemy.orm import aliased
 
 from relman_server.catalog import store as catalog
 from relman_server.catalog.inputs import HealthOf
@@ -15,14 +14,18 @@ from relman_server.deployments.model import Deployment, Outcome, has_succeeded, 
 from relman_server.environments import store as environments
 from relman_server.environments.inputs import StatusOf
 from relman_server.environments.model import Environment, lock_of
+from relman_server.kernel.db.model import alias_of
 from relman_server.kernel.db.transaction import Reading, Record
 from relman_server.kernel.paging import rest
 from relman_server.releases.model import Release
 
-_newest = aliased(Deployment)  # once: an alias costs more to make than a query to run
+_newest = alias_of(Deployment)  # once: an alias costs more to make than a query to run
 
 # From the best to the worst: a whole is as healthy as the worst of its parts.
 _SEVERITY = ("UNKNOWN", "HEALTHY", "DEGRADED", "FAILING")
+
+OpenIncidents = Callable[[Reading, UUID], Mapping[UUID, int]]
+"""Returns how many incidents of a service are open, by environment; they are known above this folder."""
 
 
 def environment_status(tx: Reading, asked: StatusOf) -> SimpleNamespace:
@@ -48,7 +51,7 @@ def environment_status(tx: Reading, asked: StatusOf) -> SimpleNamespace:
     )
 
 
-def service_health(tx: Reading, asked: HealthOf) -> SimpleNamespace:
+def service_health(tx: Reading, asked: HealthOf, *, open_incidents: OpenIncidents) -> SimpleNamespace:
     """Return how a service is doing in every active environment and in every one it was deployed to.
 
     Raises NotFound.
@@ -57,10 +60,11 @@ def service_health(tx: Reading, asked: HealthOf) -> SimpleNamespace:
     running = {row.environment_id: row for row in _newest_successes(tx, Service.id == service.id)}
     last = {row.environment_id: row for row in _newest_ended(tx, service.id)}
     waiting = _blockers(tx, service.id)
+    incidents = open_incidents(tx, service.id)
     known = tx.rows(
         select(Environment)
         .with_only_columns(*Environment.__table__.columns)
-        .where(or_(Environment.is_active, Environment.id.in_([*running, *last, *waiting])))
+        .where(or_(Environment.is_active, Environment.id.in_([*running, *last, *waiting, *incidents])))
     )
     rows = [
         _environment_health(
@@ -69,6 +73,7 @@ def service_health(tx: Reading, asked: HealthOf) -> SimpleNamespace:
             last.get(environment.id),
             waiting.get(environment.id, []),
             locked=lock_of(environment, tx.now) is not None,
+            open_incidents=incidents.get(environment.id, 0),
         )
         for environment in known
     ]
@@ -81,29 +86,35 @@ def service_health(tx: Reading, asked: HealthOf) -> SimpleNamespace:
 
 
 def _environment_health(
-    environment: Record, running: Record | None, last: Record | None, blockers: Sequence[Any], *, locked: bool
+    environment: Record,
+    running: Record | None,
+    last: Record | None,
+    blockers: Sequence[Any],
+    *,
+    locked: bool,
+    open_incidents: int,
 ) -> SimpleNamespace:
     return SimpleNamespace(
         environment_id=environment.id,
         environment_name=environment.name,
-        status=_status(running, last, locked=locked),
+        status=_status(running, last, impaired=locked or open_incidents > 0),
         release_id=running.release_id if running else None,
         release_version=running.release_version if running else None,
         running_since=running.running_since if running else None,
         last_outcome=last.outcome if last else None,
         last_deployment_id=last.id if last else None,
-        open_incidents=0,
+        open_incidents=open_incidents,
         blockers=blockers,
     )
 
 
-def _status(running: Record | None, last: Record | None, *, locked: bool) -> str:
+def _status(running: Record | None, last: Record | None, *, impaired: bool) -> str:
     if last is None and running is None:
         return "UNKNOWN"
     failed = last is not None and last.outcome == Outcome.FAILED
     if running is None or (failed and last is not None and last.production_impacted):
         return "FAILING"
-    return "DEGRADED" if failed or locked else "HEALTHY"
+    return "DEGRADED" if failed or impaired else "HEALTHY"
 
 
 def _newest_successes(tx: Reading, condition: ColumnElement[bool]) -> Sequence[Record]:

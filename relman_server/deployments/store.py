@@ -7,7 +7,6 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, and_, func, or_, select
-from sqlalchemy.orm import aliased
 
 from relman_server.catalog import store as catalog
 from relman_server.catalog.model import Service
@@ -23,6 +22,7 @@ from relman_server.deployments.model import (
 )
 from relman_server.environments import store as environments
 from relman_server.environments.model import Environment
+from relman_server.kernel.db.model import alias_of
 from relman_server.kernel.db.transaction import Reading, Record, Transaction
 from relman_server.kernel.errors import InvalidInput, NotFound, Violation
 from relman_server.kernel.ids import parse_id
@@ -44,7 +44,7 @@ _ORDERING = Ordering(
 _EVENT_ORDERING = Ordering(
     {"revision": DeploymentEvent.revision}, default="revision", tie=DeploymentEvent.deployment_id
 )
-_source = aliased(Environment)  # once: an alias costs more to make than a query to run
+_source = alias_of(Environment)  # once: an alias costs more to make than a query to run
 
 
 def deployment_id(reference: str) -> UUID:

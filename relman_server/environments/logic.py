@@ -120,14 +120,14 @@ def delete_environment(tx: Transaction, reference: str, etag: str) -> None:
     """Delete an environment that was never used.
 
     Raises NotFound, Aborted for a stale etag, and FailedPrecondition IN_USE when something was deployed to it,
-    another environment promotes from it, or a deploy policy names it.
+    another environment promotes from it, or a deploy policy or runbook names it.
     """
     environment = store.lock_environment(tx, reference)
     tx.match_etag(environment, etag)
     used = Condition("IN_USE", environment.name, "set is_active to false instead")
     message = (
         f"The environment {environment.name} has deployments, another environment promotes from it,"
-        " or a deploy policy names it."
+        " or a deploy policy or runbook names it."
     )
     tx.delete(environment, conflict=FailedPrecondition(message, used, reason="IN_USE"))
     tx.audit("environment.delete", environment)

@@ -6,6 +6,8 @@ Bounds and patterns of single resources live in their inputs.py; those here are 
 import re
 from collections.abc import Collection
 from datetime import datetime, timedelta
+from functools import cache
+from importlib import resources
 from typing import Annotated, Any, ClassVar, TypeVar
 from uuid import UUID
 
@@ -87,6 +89,18 @@ def _reference(text: str) -> str:
     return text
 
 
+@cache
+def _time_zones() -> frozenset[str]:
+    """Return the names of the package tzdata: those of the machine may be fewer, or mean something here only."""
+    return frozenset(resources.files("tzdata").joinpath("zones").read_text().split())
+
+
+def _time_zone(name: str) -> str:
+    if name and name not in _time_zones():
+        raise ValueError("must be the IANA name of a time zone, such as Europe/Berlin")
+    return name or "UTC"
+
+
 # https://semver.org, the pattern the specification suggests
 SEMVER = re.compile(
     r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)"
@@ -104,6 +118,7 @@ SemVer = Annotated[str, AfterValidator(_semver)]
 Line = Annotated[str, AfterValidator(_no_line_breaks)]
 Reason = Annotated[str, StringConstraints(strip_whitespace=True, max_length=1000)]
 RequiredReason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
+TimeZone = Annotated[str, AfterValidator(_time_zone)]
 Query = Annotated[str, StringConstraints(max_length=200)]
 Labels = Annotated[
     dict[Annotated[str, AfterValidator(_name)], Annotated[str, StringConstraints(max_length=256)]],

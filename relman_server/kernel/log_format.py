@@ -34,3 +34,5 @@ def configure(level: str, *, json: bool | None = None) -> None:
     )
     # Libraries log through the standard library; only their warnings matter here.
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
+    # It warns of what it passes over as it closes a connection that is lost; that it is lost is raised, too.
+    logging.getLogger("psycopg").setLevel(logging.ERROR)

@@ -21,7 +21,7 @@ from sqlalchemy.sql.elements import KeyedColumnElement
 
 from relman_server.kernel.db.transaction import Reading, Record
 from relman_server.kernel.errors import InvalidInput, Violation
-from relman_server.kernel.inputs import Continued, Page, Paged, parse_order
+from relman_server.kernel.inputs import Continued, Input, Page, Paged, parse_order
 
 DEFAULT_SIZE = 50
 MAX_SIZE = 500
@@ -98,7 +98,7 @@ class Ordering:
 
 
 def paginate(
-    tx: Reading, statement: Select[Any], ordering: Ordering, page: Page, filters: Page | None = None
+    tx: Reading, statement: Select[Any], ordering: Ordering, page: Page, filters: Input | None = None
 ) -> Listed:
     """Return one page of a select, in at most two statements.
 
@@ -203,7 +203,7 @@ def _count(tx: Reading, statement: Select[Any], *, everything: bool) -> tuple[in
     return (total, True) if everything or total <= COUNTED else (COUNTED, False)
 
 
-def _fingerprint(filters: Paged | Continued, name: str, *, descending: bool) -> str:
+def _fingerprint(filters: Input, name: str, *, descending: bool) -> str:
     said = filters.model_dump(mode="json", exclude={"page_size", "page_token", "skip", "order_by", "exact_total"})
     text = json.dumps([type(filters).__name__, said, name, descending], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute
 
-from relman_server.kernel.db.transaction import Transaction
+from relman_server.kernel.db.transaction import Reading, Transaction
 from relman_server.kernel.errors import NotFound
 from relman_server.kernel.ids import parse_id
 
@@ -27,23 +27,34 @@ def ids_of(
     references: Sequence[str],
     resource_type: str,
 ) -> list[UUID]:
+    """As `known_ids`, and the rows stay until the end of the transaction."""
+    return _known_ids(tx, model, references, resource_type, stay=True)
+
+
+def known_ids(
+    tx: Reading,
+    model: Any,  # as above
+    references: Sequence[str],
+    resource_type: str,
+) -> list[UUID]:
     """Return the ids of what ids and names refer to, in the order given, each once.
 
-    The rows stay until the end of the transaction. Raises NotFound with every reference that names none.
+    Raises NotFound with every reference that names none.
     """
+    return _known_ids(tx, model, references, resource_type, stay=False)
+
+
+def _known_ids(tx: Reading, model: Any, references: Sequence[str], resource_type: str, *, stay: bool) -> list[UUID]:
     if not references:
         return []
     keys = [parse_id(reference) or reference for reference in references]
-    rows = tx.rows(
-        select(model.id, model.name)
-        .where(
-            or_(
-                model.id.in_([key for key in keys if isinstance(key, UUID)]),
-                model.name.in_([key for key in keys if isinstance(key, str)]),
-            )
+    statement = select(model.id, model.name).where(
+        or_(
+            model.id.in_([key for key in keys if isinstance(key, UUID)]),
+            model.name.in_([key for key in keys if isinstance(key, str)]),
         )
-        .with_for_update(read=True, key_share=True)
     )
+    rows = tx.rows(statement.with_for_update(read=True, key_share=True) if stay else statement)
     known = {row.name: row.id for row in rows} | {row.id: row.id for row in rows}
     unknown = [reference for reference, key in zip(references, keys, strict=True) if key not in known]
     if unknown:

@@ -61,6 +61,7 @@ class Writing:
                 reading.result()
         finally:
             reading.cancel()
+            self._delivery.close()
 
     async def _read(self, requests: AsyncIterator[R], read: Callable[[R], Lines]) -> None:
         async for request in requests:

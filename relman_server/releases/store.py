@@ -6,10 +6,10 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, and_, false, literal, select
-from sqlalchemy.orm import aliased
 
 from relman_server.catalog import store as catalog
 from relman_server.catalog.model import Service
+from relman_server.kernel.db.model import alias_of
 from relman_server.kernel.db.transaction import Reading, Record, Transaction
 from relman_server.kernel.errors import NotFound
 from relman_server.kernel.ids import parse_id
@@ -24,7 +24,7 @@ _ORDERING = Ordering(
     default="created_at desc",
     tie=Release.id,
 )
-_before = aliased(Release)  # once: an alias costs more to make than a query to run
+_before = alias_of(Release)  # once: an alias costs more to make than a query to run
 
 
 def named(reference: str) -> ColumnElement[bool]:

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
 from relman_server.kernel.inputs import (
     Change,
@@ -32,7 +32,7 @@ def _each_once(tags: list[str]) -> list[str]:
     return list(dict.fromkeys(tags))
 
 
-Title = Annotated[Line, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+Title = Annotated[Line, BeforeValidator(str.strip), StringConstraints(min_length=1, max_length=200)]
 Content = Annotated[str, AfterValidator(_content)]
 Tags = Annotated[list[Name], Field(max_length=MAX_TAGS), AfterValidator(_each_once)]
 

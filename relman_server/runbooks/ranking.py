@@ -45,20 +45,24 @@ class Suspect(Protocol):
     stems: str
 
 
-def rank(candidate: Candidate, wanted: Sequence[Term]) -> float:
-    """Return how well a runbook that has every term matches; at least 0."""
+def ranks(candidates: Sequence[Candidate], wanted: Sequence[Term]) -> list[float]:
+    """Return how well runbooks match that have every term; at least 0."""
+    signs = [(_sign(term), len(term.stems) if isinstance(term, Word) else 1, term) for term in wanted]
+    return [_rank(candidate, signs) for candidate in candidates]
+
+
+def _rank(candidate: Candidate, signs: Sequence[tuple[str, int, Term]]) -> float:
     total = 0.0
     in_title = 0
-    for term in wanted:
-        sign = _sign(term)
-        weight = len(term.stems) if isinstance(term, Word) else 1
-        titled, tagged = sign in candidate.title, sign in candidate.tags
+    title, tags = candidate.title, candidate.tags
+    for sign, weight, term in signs:
+        titled, tagged = sign in title, sign in tags
         in_title += weight * titled
         fields = TITLE * titled + TAGS * tagged
         total += weight * (fields + CONTENT * _in_content(candidate, term, least=not (titled or tagged)))
     if in_title:
-        total += COVERED * min(in_title / max(candidate.title.count(" ="), 1), 1.0)
-    return total
+        total += COVERED * min(in_title / max(title.count(" ="), 1), 1.0)
+    return round(total, 9)  # so that the order of additions does not decide
 
 
 def _sign(term: Term) -> str:

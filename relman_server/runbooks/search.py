@@ -7,8 +7,6 @@ high is among them, and a search costs about the same whatever it is for.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
-from uuid import UUID
 
 from relman_server.catalog import store as catalog
 from relman_server.environments import store as environments
@@ -23,7 +21,7 @@ from relman_server.runbooks.query import Query, Term, Word, parse
 from relman_server.runbooks.snippet import snippet
 from relman_server.runbooks.words import stems_of, words_of
 
-CANDIDATES = 1000
+CANDIDATES = 500
 """As many are ranked, and so many can be paged through."""
 SUSPECTS = 300
 """The same, for a deployment: they are compared with more words."""
@@ -45,9 +43,9 @@ class Found:
 
 @dataclass(frozen=True)
 class _Ranked:
-    """What matches, the best first: ids and ranks; and how many match in all, or at least."""
+    """What matches, the best first: places and ranks; and how many match in all, or at least."""
 
-    best: Sequence[tuple[UUID, float]] = ()
+    best: Sequence[tuple[int, float]] = ()
     total: int = 0
     is_exact: bool = True
     terms: Sequence[Term] = ()
@@ -83,8 +81,7 @@ def _matches(tx: Reading, wanted: SearchRunbooks, query: Query, facets: Sequence
     lookup = lookup_of(query, facets)
     narrower = [lookup.with_some(names) for sign in "^+" if (names := names_in(query, sign))]
     rows, total, exact = _candidates(tx, lookup, narrower, search_store.newest, CANDIDATES, wanted)
-    ranks = [ranking.rank(row, query.wanted) for row in rows]
-    return _Ranked(_ordered(rows, ranks), total, exact, query.wanted)
+    return _Ranked(_ordered(rows, ranking.ranks(rows, query.wanted)), total, exact, query.wanted)
 
 
 def _help_for(
@@ -102,7 +99,7 @@ def _help_for(
     rows, total, exact = _candidates(tx, lookup, narrower, search_store.newest_suspects, SUSPECTS, wanted)
     ranks = ranking.relief(rows, failure.service_id, failure.environment_id, symptoms)
     if query.says_something:
-        ranks = [rank + ranking.rank(row, query.wanted) for rank, row in zip(ranks, rows, strict=True)]
+        ranks = [sum(both) for both in zip(ranks, ranking.ranks(rows, query.wanted), strict=True)]
     terms = query.wanted or [Word((stem,)) for stem in symptoms]
     return _Ranked(_ordered(rows, ranks), total, exact, terms)
 
@@ -125,21 +122,21 @@ def _candidates(
     return list(chosen.values())[:limit], total if exact else COUNTED, exact
 
 
-def _ordered(rows: Sequence[Record], ranks: Sequence[float]) -> list[tuple[UUID, float]]:
-    """Return ids and ranks, the best first; of those that are as good, the one that changed last."""
-    best = sorted(zip(rows, ranks, strict=True), key=lambda pair: (-round(pair[1], 9), -pair[0].place))
-    return [(row.runbook_id, rank) for row, rank in best]
+def _ordered(rows: Sequence[Record], ranks: Sequence[float]) -> list[tuple[int, float]]:
+    """Return places and ranks, the best first; of those that are as good, the one that changed last."""
+    best = sorted(zip(ranks, (row.place for row in rows), strict=True), reverse=True)
+    return [(place, rank) for rank, place in best]
 
 
-def _shown(tx: Reading, rows: Sequence[tuple[int, UUID, float]], terms: Sequence[Any]) -> list[Found]:
+def _shown(tx: Reading, rows: Sequence[tuple[int, int, float]], terms: Sequence[Term]) -> list[Found]:
     """Return a page with its texts, as far as an answer may hold them; the rest has none and is cut off later."""
     found: list[Found] = []
     size = 0
     for start in range(0, len(rows), BATCH):
         batch = rows[start : start + BATCH]
-        runbooks = store.runbooks_by_id(tx, [runbook_id for _, runbook_id, _ in batch])
-        for number, runbook_id, rank in batch:
-            runbook = runbooks[runbook_id]
+        runbooks = store.runbooks_at(tx, [place for _, place, _ in batch])
+        for number, place, rank in batch:
+            runbook = runbooks[place]
             size += len(runbook.content)
             found.append(Found(number, rank, runbook, snippet(runbook.title, runbook.content, terms)))
         if size > BATCH_BYTES:

@@ -80,7 +80,7 @@ def prepare(tx: Reading) -> None:
 
 
 def newest(tx: Reading, lookup: Lookup, limit: int) -> Sequence[Record]:
-    """Return the candidates that changed last, newest first: `runbook_id`, `place`, and what ranking.Candidate says."""
+    """Return the candidates that changed last, newest first: `place`, and what ranking.Candidate says."""
     columns: list[Any] = [Searchable.title, Searchable.tags, Searchable.counts, Searchable.length]  # of different types
     return _newest(tx, lookup, limit, columns)
 
@@ -102,9 +102,8 @@ def newest_suspects(tx: Reading, lookup: Lookup, limit: int) -> Sequence[Record]
 def _newest(
     tx: Reading, lookup: Lookup, limit: int, columns: list[Any], *, with_runbook: bool = False
 ) -> Sequence[Record]:
-    place = _place(tx.engine)
-    found = _matching(tx.engine, lookup).order_by(place.desc()).limit(limit).subquery()
-    statement = select(Searchable.runbook_id, Searchable.place, *columns).join(found, found.c.place == Searchable.place)
+    found = _matching(tx.engine, lookup).order_by(_order(tx.engine)).limit(limit).subquery()
+    statement = select(Searchable.place, *columns).join(found, found.c.place == Searchable.place)
     if with_runbook:
         statement = statement.join(Runbook, Runbook.id == Searchable.runbook_id)
     return tx.rows(statement.order_by(Searchable.place.desc()))
@@ -114,6 +113,15 @@ def count(tx: Reading, lookup: Lookup, limit: int | None) -> int:
     """Return how many runbooks match; at most `limit`."""
     matches = _matching(tx.engine, lookup).with_only_columns(literal(1), maintain_column_froms=True)
     return int(tx.scalar(select(func.count()).select_from(matches.limit(limit).subquery())))
+
+
+def _order(engine: str) -> ColumnElement[int]:
+    """Return the order of the newest first. FTS5 reads in it.
+
+    PostgreSQL must not, though the limit tempts it to: it would read the tsvector of every runbook on the way. No index
+    has the order of an expression.
+    """
+    return (Searchable.place + 0).desc() if engine == "postgresql" else _place(engine).desc()
 
 
 def _place(engine: str) -> ColumnElement[int]:

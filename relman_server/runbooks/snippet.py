@@ -5,6 +5,7 @@ Words are compared as the search compares them, so what is marked is what was fo
 
 import html
 import re
+from collections import deque
 from collections.abc import Iterable, Sequence
 
 from relman_server.runbooks.query import Beginning, Term, Word
@@ -34,32 +35,32 @@ def snippet(title: str, content: str, terms: Sequence[Term]) -> str:
 
 def _matches(text: str, terms: Sequence[Term]) -> list[Span]:
     """Return where terms are in a text, in order; of phrases each of the words."""
-    beginnings = [(term.text, number) for number, term in enumerate(terms) if isinstance(term, Beginning)]
-    all_stems = [(term.stems, number) for number, term in enumerate(terms) if isinstance(term, Word)]
-    singles = {stems[0]: number for stems, number in all_stems if len(stems) == 1}
-    phrases = [(stems, number) for stems, number in all_stems if len(stems) > 1]
+    beginnings = {term.text: number for number, term in enumerate(terms) if isinstance(term, Beginning)}
+    begun = tuple(beginnings)
+    phrases: dict[str, list[tuple[tuple[str, ...], int]]] = {}  # by their last stem
+    for number, term in enumerate(terms):
+        if isinstance(term, Word):
+            phrases.setdefault(term.stems[-1], []).append((term.stems, number))
+    longest = max((len(stems) for each in phrases.values() for stems, _ in each), default=1)
     found: list[Span] = []
-    recent: list[tuple[int, int, str]] = []
-    longest = max((len(stems) for stems, _ in phrases), default=0)
+    recent: deque[tuple[int, int, str]] = deque(maxlen=longest)
     for start, end, words in places_of(text):
         for word in words:
             stem = stem_of(word)
-            number = singles.get(stem)
-            if number is None and beginnings and stem:
-                number = next((which for begin, which in beginnings if word.startswith(begin)), None)
-            if number is not None:
-                found.append((start, end, number))
-            if longest and stem:
-                recent = [*recent[-longest + 1 :], (start, end, stem)]
-                found += _phrase_ending(recent, phrases)
+            if not stem:
+                continue
+            recent.append((start, end, stem))
+            if word.startswith(begun):
+                found += [(start, end, number) for begin, number in beginnings.items() if word.startswith(begin)]
+            if stem in phrases:
+                found += _ending(list(recent), phrases[stem])
         if len(found) >= _ENOUGH:
             break
     return sorted(dict.fromkeys(found))
 
 
-def _phrase_ending(
-    recent: Sequence[tuple[int, int, str]], phrases: Iterable[tuple[tuple[str, ...], int]]
-) -> list[Span]:
+def _ending(recent: Sequence[tuple[int, int, str]], phrases: Iterable[tuple[tuple[str, ...], int]]) -> list[Span]:
+    """Return the words of those phrases that the last stems are."""
     return [
         (start, end, number)
         for stems, number in phrases

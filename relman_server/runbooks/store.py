@@ -16,7 +16,7 @@ from relman_server.kernel.errors import NotFound
 from relman_server.kernel.ids import parse_id
 from relman_server.kernel.paging import Listed, Ordering, paginate
 from relman_server.runbooks.inputs import ListRunbooks, WhichVersion
-from relman_server.runbooks.model import OldVersion, Runbook, RunbookTag
+from relman_server.runbooks.model import OldVersion, Runbook, RunbookTag, Searchable
 from relman_server.teams import store as teams
 
 _ORDERING = Ordering(
@@ -77,9 +77,10 @@ def get_version(tx: Reading, wanted: WhichVersion) -> Record:
     return found
 
 
-def runbooks_by_id(tx: Reading, wanted: Collection[UUID]) -> dict[UUID, Record]:
-    """Return those of the runbooks that exist, with service_name and environment_name, by id."""
-    return {row.id: row for row in tx.rows(_runbooks().where(Runbook.id.in_(wanted)))}
+def runbooks_at(tx: Reading, places: Collection[int]) -> dict[int, Record]:
+    """Return those of the runbooks that searches find, with service_name and environment_name, by their place."""
+    found = _runbooks().add_columns(Searchable.place).join(Searchable, Searchable.runbook_id == Runbook.id)
+    return {row.place: row for row in tx.rows(found.where(Searchable.place.in_(places)))}
 
 
 def lock_runbook(tx: Transaction, reference: str) -> Record:

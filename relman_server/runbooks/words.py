@@ -35,12 +35,12 @@ def words_of(text: str) -> list[str]:
     """Return the words of a text in their order: lower case, without accents, each of at most LONGEST characters."""
     if text.isascii():
         return [word[:LONGEST] for word in _WORD.findall(text.lower())]
-    return [word for raw in _WORD.findall(text) for word in _plain(raw)]
+    return [word for raw in _WORD.findall(text) for word in _plain(raw[:LONGEST])]
 
 
 def places_of(text: str) -> Iterator[tuple[int, int, list[str]]]:
     """Return where in a text words are, from and to, and what `words_of` makes of each: mostly one."""
-    return ((match.start(), match.end(), _plain(match[0])) for match in _WORD.finditer(text))
+    return ((match.start(), match.end(), _plain(match[0][:LONGEST])) for match in _WORD.finditer(text))
 
 
 @lru_cache(65_536)
@@ -65,6 +65,6 @@ def stems_of(words: list[str]) -> list[str]:
 @lru_cache(65_536)
 def _plain(raw: str) -> list[str]:
     if raw.isascii():
-        return [raw.lower()[:LONGEST]]
+        return [raw.lower()]
     apart = _ACCENT.sub("", unicodedata.normalize("NFKD", raw.casefold()))
     return [word[:LONGEST] for word in _WORD.findall(unicodedata.normalize("NFC", apart).casefold())]

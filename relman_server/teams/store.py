@@ -6,8 +6,9 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import BindParameter, ColumnElement, Label, Select, func, select
-from sqlalchemy.orm import InstrumentedAttribute, aliased
+from sqlalchemy.orm import InstrumentedAttribute
 
+from relman_server.kernel.db.model import alias_of
 from relman_server.kernel.db.transaction import Reading, Record, Transaction
 from relman_server.kernel.errors import NotFound
 from relman_server.kernel.ids import parse_id
@@ -22,7 +23,7 @@ _ORDERING = Ordering({"name": Team.name, "created_at": Team.created_at}, default
 _MEMBER_ORDERING = Ordering(
     {"username": User.username, "created_at": TeamMember.created_at}, default="username", tie=TeamMember.user_id
 )
-_member = aliased(TeamMember)  # once: an alias costs more to make than a query to run
+_member = alias_of(TeamMember)  # once: an alias costs more to make than a query to run
 
 
 def named(reference: str) -> ColumnElement[bool]:

@@ -11,6 +11,7 @@ A seed decides what fails, when and for how long; how the processes run into eac
     history.py      what everyone was told, and what that must come to: no server, no clock
     cluster.py      the servers, and what they stand on
     faults.py       what fails, and how long it takes until everyone is served again
+    frozen.py       a follower that is stopped where it is
     actors.py       who writes
     readers.py      who follows and watches
     pipelines.py    who makes changes

@@ -11,6 +11,9 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import psutil
+
+from tests.chaos import frozen
 from tests.chaos.actors import Author
 from tests.chaos.cluster import Cluster, start_again
 from tests.chaos.notes import Notes
@@ -71,6 +74,7 @@ class Faults:
     def __init__(self, cluster: Cluster, crowd: Crowd, seed: int, notes: Notes) -> None:
         self.recoveries: list[Recovery] = []
         self.starts: list[float] = []
+        self.given_up: float | None = None
         self.kills = 0
         self._cluster = cluster
         self._crowd = crowd
@@ -137,6 +141,21 @@ class Faults:
 
     def _while(self, least: float, most: float) -> Awaitable[None]:
         return asyncio.sleep(self._random.uniform(least, most))
+
+    # --- one who follows
+
+    async def freeze_follower(self, token: str) -> None:
+        """Freeze one who follows, as with SIGSTOP. The others do not notice, and the server gives that one up."""
+        server = self._cluster.servers[0]
+        assert server.process is not None
+        deployment = self._crowd.followers[0].deployment
+        process = psutil.Process(server.process.pid)
+        with frozen.following(server.address, token, deployment) as follower:
+            recovering = asyncio.create_task(self._recover("a follower frozen by SIGSTOP"))
+            self.given_up = await frozen.freeze(follower, process)
+            await recovering
+        if self.given_up > frozen.GONE:
+            self._notes.faults.append(f"a frozen follower was not given up within {frozen.GONE:.0f} s")
 
     # --- servers
 

@@ -50,6 +50,7 @@ class Report:
         checked: What was checked.
         recoveries: After every fault.
         starts: Seconds that servers took to serve again, from when they were started.
+        given_up: Seconds after which a frozen follower was given up; None when there was none.
         indeterminate: Answers that left open what happened, and how often.
         complaints: Of the servers' logs, and how often.
         faults: What else must not be.
@@ -62,6 +63,7 @@ class Report:
     checked: list[Checked] = field(default_factory=list)
     recoveries: Sequence[Recovery] = ()
     starts: Sequence[float] = ()
+    given_up: float | None = None
     indeterminate: Counter[str] = field(default_factory=Counter)
     complaints: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
@@ -104,10 +106,13 @@ class Report:
         return "\n".join([*lines, f"{'PASS' if self.passed else 'FAIL'}: {zeros}"])
 
     def _started(self) -> list[str]:
-        if not self.starts:
-            return []
-        middle, longest = _spread(self.starts)
-        return [f"  of which starting a server takes (p50, max): {middle}, {longest}"]
+        lines = []
+        if self.starts:
+            middle, longest = _spread(self.starts)
+            lines.append(f"  of which starting a server takes (p50, max): {middle}, {longest}")
+        if self.given_up is not None:
+            lines.append(f"  a frozen follower was given up after {self.given_up:.1f} s")
+        return lines
 
     def _recovered(self) -> list[tuple[str, ...]]:
         names = Counter(recovery.fault for recovery in self.recoveries)

@@ -79,6 +79,7 @@ class _Run:
         faults = Faults(self._cluster, Crowd(cast.authors, cast.followers), options.seed, self._notes)
         report.recoveries, report.starts = faults.recoveries, faults.starts
         await self._work(cast, faults, tell)
+        report.given_up = faults.given_up
         report.kills, report.seconds = faults.kills, time.monotonic() - began
         report.checked = await asyncio.to_thread(check, self._client, cast)
         report.complaints = Counter(what for what, _ in complaints(self._cluster.logged()))
@@ -99,6 +100,8 @@ class _Run:
         try:
             options = self._options
             await faults.run(options.kills, options.seconds, tell, with_others=options.with_others)
+            if options.with_others and not self._notes.faults:
+                await faults.freeze_follower(self._credentials.access_token)
             self._stop.set()
             await self._patiently("who writes and changes", working)
             await asyncio.to_thread(self._end, [*cast.logs, *cast.subjects])

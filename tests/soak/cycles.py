@@ -1,6 +1,7 @@
 """One stream, opened and left: every kind of stream, at every moment at which a caller can leave."""
 
 import asyncio
+import itertools
 import random
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -11,7 +12,7 @@ from relman_client.v1.deployment_pb2 import WatchDeploymentRequest, WatchDeploym
 from relman_client.v1.log_pb2 import LogEntry, TailLogsRequest, WriteLogsRequest
 from tests.factories import Caller, Refusal
 
-DEADLINE = 0.02
+DEADLINE = 0.05
 LINES = 20
 LEFT = {grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED, grpc.StatusCode.INTERNAL}
 """How a stream may end that is left; INTERNAL is what grpc.aio says when it ends while a message is being sent."""
@@ -25,9 +26,10 @@ class Cycles:
         deployment: Whose log is followed and written, and what is watched.
         name: Of the stream that this one writes.
         seed: What chance comes from.
+        only: What the descriptions of those that are opened have in them.
     """
 
-    def __init__(self, caller: Caller, deployment: str, name: str, seed: int) -> None:
+    def __init__(self, caller: Caller, deployment: str, name: str, seed: int, only: str = "") -> None:
         self._caller = caller
         self._deployment = deployment
         self._name = name
@@ -45,11 +47,12 @@ class Cycles:
             "after the first answer": self._after_one,
             "after the deadline": self._to_the_end,
         }
+        every = itertools.product(self._kinds, self._moments)
+        self._ways = [(kind, moment) for kind, moment in every if only in _described(kind, moment)]
 
     async def run(self) -> str:
         """Open a stream and leave it; return which, and when."""
-        kind = self._random.choice(list(self._kinds))
-        moment = self._random.choice(list(self._moments))
+        kind, moment = self._random.choice(self._ways)
         call = self._kinds[kind](DEADLINE if moment == "after the deadline" else None)
         try:
             await self._moments[moment](call)
@@ -58,7 +61,7 @@ class Cycles:
                 raise
         finally:
             call.cancel()
-        return f"{kind}, left {moment}"
+        return _described(kind, moment)
 
     # --- kinds
 
@@ -98,6 +101,10 @@ class Cycles:
     async def _to_the_end(self, call: Any) -> None:
         while await call.read() is not grpc.aio.EOF:
             pass
+
+
+def _described(kind: str, moment: str) -> str:
+    return f"{kind}, left {moment}"
 
 
 class _Writer:

@@ -29,12 +29,14 @@ class Options:
         seed: What chance comes from.
         at_once: How many are open at any time.
         seconds: After which no more are opened.
+        only: What the descriptions of those that are opened have in them, as the report has them.
     """
 
     cycles: int = 20_000
     seed: int = 1
     at_once: int = 32
     seconds: float = 1200.0
+    only: str = ""
 
     @property
     def warm_up(self) -> int:
@@ -105,7 +107,8 @@ class _Run:
         async def work(number: int) -> None:
             seed = self._options.seed * ROUND + self._cycles.total() + number
             async with grpc.aio.insecure_channel(self._target.address, options=[OWN_CHANNEL]) as channel:
-                cycles = Cycles(Caller(channel, self._token), self._deployment, f"stream-{number}", seed)
+                caller, name = Caller(channel, self._token), f"stream-{number}"
+                cycles = Cycles(caller, self._deployment, name, seed, self._options.only)
                 for _ in numbers:  # one iterator for all: each takes what comes next
                     self._cycles[await cycles.run()] += 1
 

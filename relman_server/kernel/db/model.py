@@ -1,13 +1,13 @@
 """What every table has in common: naming, aware times, JSON, versions."""
 
 from datetime import UTC, datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 from uuid import UUID
 
-from sqlalchemy import JSON, DateTime, Dialect, MetaData, Text, Uuid
+from sqlalchemy import JSON, DateTime, Dialect, MetaData, Text, Uuid, inspect
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.mutable import MutableDict, MutableList
-from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, aliased, declared_attr, mapped_column  # noqa: TID251 - see below
 from sqlalchemy.types import TypeDecorator
 
 from relman_server.kernel.ids import new_id
@@ -45,6 +45,9 @@ def _json() -> JSON:
 UNAUDITED = {"audited": False}
 # Columns never shown in an audit row: `mapped_column(info=SENSITIVE)`.
 SENSITIVE = {"sensitive": True}
+
+
+Entity = TypeVar("Entity", bound="Base")
 
 
 class Base(DeclarativeBase):
@@ -85,6 +88,19 @@ class Resource(Base):
     def __mapper_args__(cls) -> dict[str, Any]:
         """Refuse to overwrite a row that changed since it was read."""
         return {"version_id_col": cls.row_version}
+
+
+def alias_of(entity: type[Entity]) -> type[Entity]:
+    """Return an entity under another name, for statements that read its table twice. Make it once, with the module.
+
+    SQLAlchemy fills the index of an alias when a column is first looked up in it. Of two threads that do so at the same
+    moment, one may find it half filled, and takes the column of the table itself: its statement reads the wrong rows,
+    and is kept. So a column is looked up here, before there are threads.
+    """
+    alias = aliased(entity)
+    inspected = inspect(alias)
+    inspected.selectable.corresponding_column(inspected.mapper.local_table.c[0])
+    return alias
 
 
 def etag(row_id: UUID | str, row_version: int) -> str:

@@ -55,14 +55,20 @@ class Errors:
             raise
         except asyncio.CancelledError:
             call.status = "CANCELLED"
-            if context.cancelled():
+            if _is_over():
                 raise
-            # Not the caller's doing: without an answer the caller would wait for good.
+            # Cancelled inside: without an answer the caller would wait for good.
             await refuse(call, context, errors.Unavailable("The server ended the call.", reason="SHUTTING_DOWN"))
         except Exception:
             log.exception("unexpected", method=call.method, request_id=call.request_id)
             message = "An unexpected error; the server's log has it under the correlation id."
             await refuse(call, context, errors.RelmanError(message, metadata={"correlation_id": call.request_id}))
+
+
+def _is_over() -> bool:
+    """Whether gRPC ended the call: its caller left, or the deadline passed. `context.cancelled()` does not tell."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def refuse(call: Call, context: Context, error: errors.RelmanError) -> NoReturn:

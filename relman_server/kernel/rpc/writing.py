@@ -3,10 +3,10 @@
 `writer(pb.Release)` is all a convert.py says of a plain resource. Columns that are None leave their field unset.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -17,10 +17,27 @@ from google.protobuf.message_factory import GetMessageClass
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from relman_server.kernel.db.model import etag
-from relman_server.kernel.paging import Listed, Rest
+from relman_server.kernel.paging import Listed
 from relman_server.kernel.rpc import descriptors
 
 M = TypeVar("M", bound=Message)
+
+
+class Rows(Protocol):
+    """Rows of which an answer may hold only the first ones."""
+
+    @property
+    def rows(self) -> Sequence[Any]:
+        """All of them."""
+
+    @property
+    def next_page_token(self) -> str:
+        """Token of what comes after them."""
+
+    @property
+    def token_after(self) -> Callable[[Any], str]:
+        """Returns the token of what comes after one of them."""
+
 
 PAGE_BYTES = 3_500_000
 
@@ -84,7 +101,7 @@ def page_writer(message: type[M], plural: str, write: Callable[[Source], Message
     return write_page
 
 
-def fitting_rows(found: Listed | Rest, write: Callable[[Source], M]) -> tuple[list[M], str]:
+def fitting_rows(found: Rows, write: Callable[[Source], M]) -> tuple[list[M], str]:
     """Return the first rows as messages, as many as `fitting` has room for, and the token of what comes after."""
     messages = fitting(write(row) for row in found.rows)
     if len(messages) < len(found.rows):

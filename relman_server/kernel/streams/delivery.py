@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from relman_server.kernel.errors import ResourceExhausted, Unauthenticated, Unavailable
-from relman_server.kernel.streams.lifetime import Lifetime, Wait
+from relman_server.kernel.streams.lifetime import TIMERS, Lifetime, Wait
 
 T = TypeVar("T")
 
@@ -110,8 +110,12 @@ class Delivery:
             told.metadata = {**error.metadata, "cursor": cursor}
             raise told from error
         finally:
-            if self._timer is not None:
-                self._timer.cancel()
+            self.close()
+
+    def close(self) -> None:
+        """Forget the timer: nothing is sent any more."""
+        if self._timer is not None:
+            self._timer.cancel()
 
     def _look_at(self, due: float) -> None:
         """See to it that the timer goes off at that time, or before."""
@@ -121,7 +125,7 @@ class Delivery:
                 return
             self._timer.cancel()
         # Weak, so that the timer of a stream that is over does not keep the stream.
-        self._timer = self._loop.call_at(due, _look, weakref.ref(self))
+        self._timer = self._loop.call_at(due, _look, weakref.ref(self), context=TIMERS)
 
     def look(self) -> None:
         """End the write or the pause that has taken long enough."""

@@ -11,6 +11,7 @@ import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from contextvars import Context
 from dataclasses import dataclass
 from datetime import timedelta
 from math import inf
@@ -29,6 +30,9 @@ TOO_OLD = Unavailable(
     reason="SHUTTING_DOWN",
     retry_after=timedelta(seconds=0.1),
 )
+TIMERS = Context()
+"""Of the timers that streams set. They may be left for seconds after the stream is over, also when they were cancelled,
+and would keep all that is known in the context of its call."""
 
 
 class Wait:
@@ -113,7 +117,8 @@ class Lifetime:
         with self.wait() as wait:
             if within is None:
                 return await awaitable
-            timer = asyncio.get_running_loop().call_later(within, wait.interrupt, TimeoutError())
+            loop = asyncio.get_running_loop()
+            timer = loop.call_later(within, wait.interrupt, TimeoutError(), context=TIMERS)
             try:
                 return await awaitable
             finally:

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import io
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -178,6 +179,22 @@ async def test_streams_hold_no_connection_while_nothing_happens(server: RunningS
     assert _checked_out(server) == 0
     for watch in watches:
         watch.cancel()
+
+
+async def test_who_leaves_a_stream_is_not_told_that_the_server_ended_it(
+    server: RunningServer, server_log: io.StringIO
+) -> None:
+    """The answer would stay in memory, as nobody is there any more; and the log would say UNAVAILABLE of every one."""
+    deployment = await make_deployment(server.admin, server.admin)
+    request = deployment_pb2.WatchDeploymentRequest(deployment=deployment.id, keep_open=True)
+    watch = server.admin.deployments.WatchDeployment(request)
+    await watch.read()
+    watch.cancel()
+    async with asyncio.timeout(10):
+        while "WatchDeployment" not in server_log.getvalue():  # noqa: ASYNC110 - the server has no event for tests
+            await asyncio.sleep(0.01)
+    [ended] = [line for line in map(json.loads, server_log.getvalue().splitlines()) if "Watch" in str(line)]
+    assert (ended["status"], ended.get("reason")) == ("CANCELLED", None)
 
 
 async def test_a_handler_that_is_cancelled_inside_still_answers(

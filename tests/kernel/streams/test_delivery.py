@@ -1,6 +1,9 @@
 """What ends a stream, and what the caller is told then."""
 
 import asyncio
+import gc
+import weakref
+from contextvars import Context, ContextVar
 
 import pytest
 
@@ -42,6 +45,40 @@ async def test_an_error_carries_the_cursor_of_the_last_answer_that_was_taken() -
     assert caught.value.metadata == {"more": "kept", "cursor": "c2"}
     assert (caught.value.reason, caught.value.retry_after) == (shutdown.reason, shutdown.retry_after)
     assert shutdown.metadata == {"more": "kept"}, "it ends other streams, too"
+
+
+class Known:
+    """What is known in the context of a call."""
+
+
+async def test_nothing_is_kept_of_a_stream_that_is_over() -> None:
+    """Its timers go off, or are forgotten, many seconds later; in its own context they would keep the whole call."""
+    known: ContextVar[Known] = ContextVar("known")
+
+    async def stream() -> weakref.ref[Known]:
+        known.set(Known())
+        life = lifetime()
+        answers = Delivery(Transport().write, life)
+        await answers.send("one")
+        await life.race(asyncio.sleep(0), within=30)
+        return weakref.ref(known.get())
+
+    task = asyncio.create_task(stream(), context=Context())
+    kept = await task
+    del task
+    await asyncio.sleep(0)
+    gc.collect()
+    assert kept() is None
+
+
+async def test_a_stream_that_is_over_leaves_no_timer_behind() -> None:
+    """It would stay for 30 seconds: thousands of them, where many short streams are opened."""
+    answers = Delivery(Transport().write, lifetime())
+    await answers.send("one")
+    timer = answers._timer
+    answers.close()
+    assert timer is not None
+    assert timer.cancelled()
 
 
 async def test_a_place_reached_without_an_answer_counts() -> None:

@@ -1,6 +1,6 @@
 """runbooks, their versions, and the full-text index over them.
 
-Revision: 0010, after 0007
+Revision: 0010, after 0009
 """
 
 import sqlalchemy as sa
@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
 from relman_server.kernel.db.model import UtcDateTime
 
 revision = "0010"
-down_revision = "0008"
+down_revision = "0009"
 branch_labels = None
 depends_on = None
 

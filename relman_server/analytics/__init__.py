@@ -1,0 +1,1 @@
+"""Analytics: how well delivery goes."""

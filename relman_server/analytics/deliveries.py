@@ -1,0 +1,155 @@
+"""Which change reached which environment when: kept up to date as deployments succeed and are deleted."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid5
+
+from sqlalchemy import delete, insert, select
+
+from relman_server.analytics.model import Basis, DeliveredChange
+from relman_server.deployments.history import DeploymentDeleted, DeploymentMoved
+from relman_server.deployments.model import Deployment, Outcome
+from relman_server.kernel.db.transaction import Record, Transaction
+from relman_server.releases.model import Release
+
+Change = tuple[UUID, datetime, Basis]
+"""Of a release: its id, when it was made, and how that is known."""
+
+
+def change_id(service_id: UUID, commit: str) -> UUID:
+    """Return the id of a service's commit, the same in whatever release it is."""
+    return uuid5(service_id, commit)
+
+
+def deployment_moved(tx: Transaction, moved: DeploymentMoved) -> None:
+    """Note what reached an environment first by a deployment that has just succeeded."""
+    deployment = moved.deployment
+    if deployment.outcome != Outcome.SUCCEEDED:
+        return
+    release = tx.row(_RELEASE.where(Release.id == deployment.release_id))
+    assert release is not None
+    changes = _changes_of(release, _Known(tx, deployment.service_id))
+    reached = _reached(tx, [change for change, *_ in changes])
+    _add(tx, _news(deployment, changes, reached))
+
+
+def deployment_deleted(tx: Transaction, deleted: DeploymentDeleted) -> None:
+    """Find out anew what reached which environment when, now that a deployment is gone."""
+    rebuild(tx, deleted.service_id)
+
+
+def rebuild(tx: Transaction, service_id: UUID) -> None:
+    """Find out anew what of a service reached which environment when."""
+    tx.execute(delete(DeliveredChange).where(DeliveredChange.service_id == service_id))
+    reached: Reached = {}
+    known = _Known(None, service_id)
+    rows: list[dict[str, Any]] = []
+    for row in tx.rows(_successes(service_id)):
+        rows += _news(row, _changes_of(row, known), reached)
+    _add(tx, rows)
+
+
+Reached = dict[UUID, list[UUID]]
+"""The environments that a change reached, in that order."""
+
+_RELEASE = select(Release.id.label("release_id"), Release.changes, Release.git_commit, Release.created_at)
+
+
+def _successes(service_id: UUID) -> Any:  # a select
+    return (
+        _RELEASE.add_columns(Deployment.id, Deployment.service_id, Deployment.environment_id, Deployment.completed_at)
+        .join(Deployment, Deployment.release_id == Release.id)
+        .where(Deployment.service_id == service_id, Deployment.outcome == Outcome.SUCCEEDED)
+        .order_by(Deployment.completed_at, Deployment.id)
+    )
+
+
+class _Known:
+    """Knows when commits of a service were made that some release listed and that got anywhere.
+
+    Args:
+        tx: Where to look; None to know only what was noted.
+        service_id: The service.
+    """
+
+    def __init__(self, tx: Transaction | None, service_id: UUID) -> None:
+        self.service_id = service_id
+        self._tx = tx
+        self._noted: dict[UUID, datetime] = {}
+
+    def note(self, changes: Sequence[Change]) -> None:
+        """Note when changes were made."""
+        for key, made, _ in changes:
+            self._noted.setdefault(key, made)
+
+    def made(self, key: UUID) -> datetime | None:
+        """Return when a commit was made."""
+        if self._tx is None:
+            return self._noted.get(key)
+        said = (DeliveredChange.change_id == key, DeliveredChange.basis == Basis.CHANGES)
+        found = select(DeliveredChange.committed_at).where(*said).order_by(DeliveredChange.delivered_at).limit(1)
+        made: datetime | None = self._tx.scalar(found)
+        return made
+
+
+def _changes_of(release: Record, known: _Known) -> list[Change]:
+    """Return the changes of a release whose time is known; without any, the release as the one change that it is."""
+    timed = list(_timed(known.service_id, release.changes))
+    if timed:
+        known.note(timed)
+        return timed
+    key = change_id(known.service_id, release.git_commit or str(release.release_id))
+    made = known.made(key) if release.git_commit else None
+    return [(key, made, Basis.GIT_COMMIT)] if made else [(key, release.created_at, Basis.RELEASE)]
+
+
+def _timed(service_id: UUID, changes: Sequence[dict[str, Any]]) -> Iterator[Change]:
+    found = set()
+    for change in changes:
+        key = change_id(service_id, change["commit"])
+        if change.get("committed_at") and key not in found:
+            found.add(key)
+            yield key, datetime.fromisoformat(change["committed_at"]), Basis.CHANGES
+
+
+def _reached(tx: Transaction, keys: Sequence[UUID]) -> Reached:
+    rows = tx.rows(
+        select(DeliveredChange.change_id, DeliveredChange.environment_id)
+        .where(DeliveredChange.change_id.in_(keys))
+        .order_by(DeliveredChange.delivered_at, DeliveredChange.deployment_id)
+    )
+    found: Reached = {}
+    for row in rows:
+        found.setdefault(row.change_id, []).append(row.environment_id)
+    return found
+
+
+def _news(deployment: Any, changes: Sequence[Change], reached: Reached) -> Iterator[dict[str, Any]]:
+    """Return a row for each change that is new to where a deployment went, and note that it got there.
+
+    Args:
+        deployment: A Deployment, or a row with its columns.
+        changes: Of its release.
+        reached: What got where before.
+    """
+    for key, committed_at, basis in changes:
+        places = reached.setdefault(key, [])
+        if deployment.environment_id in places:
+            continue
+        yield {
+            "change_id": key,
+            "environment_id": deployment.environment_id,
+            "service_id": deployment.service_id,
+            "deployment_id": deployment.id,
+            "delivered_at": deployment.completed_at,
+            "committed_at": committed_at,
+            "basis": basis,
+            "earlier": "".join(place.hex for place in places),
+        }
+        places.append(deployment.environment_id)
+
+
+def _add(tx: Transaction, rows: Iterable[dict[str, Any]]) -> None:
+    if new := list(rows):
+        tx.execute(insert(DeliveredChange), new)

@@ -1,0 +1,169 @@
+"""Pieces of SQL that PostgreSQL and SQLite write in different ways, and answer alike.
+
+Times are in microseconds on both, so spans are whole numbers and nothing of them is lost on the way.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import BigInteger, Double, Integer, Select, Subquery, Text, bindparam, case, cast, func, literal, select
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+
+from relman_server.analytics.calendar import Range
+from relman_server.kernel.db.model import UtcDateTime
+
+Expression = Any  # a column, a mapped attribute or a function of them: they have no type in common
+
+More = Callable[[Any], Mapping[str, Any]]
+"""From the columns of a subquery to aggregates over them, by name."""
+
+QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
+
+
+class microseconds_between(FunctionElement[int]):  # noqa: N801 - named as functions of SQL are
+    """The span from a first time to a second."""
+
+    type = BigInteger()
+    inherit_cache = True
+
+
+@compiles(microseconds_between, "postgresql")
+def _span_on_postgresql(element: microseconds_between, compiler: SQLCompiler, **more: Any) -> str:
+    start, end = (compiler.process(each, **more) for each in element.clauses)
+    return f"CAST(extract(epoch FROM {end} - {start}) * 1000000 AS bigint)"
+
+
+@compiles(microseconds_between, "sqlite")
+def _span_on_sqlite(element: microseconds_between, compiler: SQLCompiler, **more: Any) -> str:
+    start, end = (_microseconds_on_sqlite(compiler.process(each, **more)) for each in element.clauses)
+    return f"({end} - {start})"
+
+
+def _microseconds_on_sqlite(moment: str) -> str:
+    """SQLite's own functions know milliseconds at best; the text that is stored has all six digits."""
+    seconds = f"CAST(strftime('%s', substr({moment}, 1, 19)) AS INTEGER)"
+    return f"({seconds} * 1000000 + CAST(substr({moment}, 21, 6) AS INTEGER))"
+
+
+class local_day(FunctionElement[int]):  # noqa: N801 - as above
+    """The number of a time's day, counted from another day: of (time, seconds from UTC, that day as ISO text)."""
+
+    type = Integer()
+    inherit_cache = True
+
+
+@compiles(local_day, "postgresql")
+def _day_on_postgresql(element: local_day, compiler: SQLCompiler, **more: Any) -> str:
+    moment, offset, first = (compiler.process(each, **more) for each in element.clauses)
+    local = f"({moment} AT TIME ZONE 'UTC') + make_interval(secs => {offset})"
+    return f"(CAST({local} AS date) - CAST({first} AS date))"
+
+
+@compiles(local_day, "sqlite")
+def _day_on_sqlite(element: local_day, compiler: SQLCompiler, **more: Any) -> str:
+    moment, offset, first = (compiler.process(each, **more) for each in element.clauses)
+    # To the second first, since SQLite rounds what is less up to the next one, which may be of the next day.
+    local = f"date(substr({moment}, 1, 19), ({offset}) || ' seconds')"
+    return f"CAST(julianday({local}) - julianday({first}) AS INTEGER)"
+
+
+def day_of(moment: Expression, changes: int) -> FunctionElement[int]:
+    """Return the number of a time's day, from 0, the first of the range; also where the clocks change.
+
+    Args:
+        moment: The time.
+        changes: How often the clocks change within the range; `day_parameters` says when.
+    """
+    offset: Any = bindparam("offset_0", type_=Integer())
+    if changes:
+        # The last change first: the first condition that holds decides.
+        since = [
+            (
+                moment >= bindparam(f"change_{number}", type_=UtcDateTime()),
+                bindparam(f"offset_{number}", type_=Integer()),
+            )
+            for number in range(changes, 0, -1)
+        ]
+        offset = case(*since, else_=offset)
+    return local_day(moment, offset, bindparam("first_day", type_=Text()))
+
+
+def day_parameters(within: Range) -> dict[str, Any]:  # values of parameters
+    """Return the values of the parameters of `day_of`."""
+    values: dict[str, Any] = {"first_day": within.first_day.isoformat(), "last_day": within.days - 1}
+    for number, (change, offset) in enumerate(within.offsets):
+        values[f"change_{number}"], values[f"offset_{number}"] = change, int(offset.total_seconds())
+    return values
+
+
+def distribution(
+    values: Subquery, engine: str, by: Sequence[str], quantiles: Sequence[str], more: More = lambda _: {}
+) -> Select[Any]:
+    """Select how `value` is distributed: by group `size`, `total`, and exact quantiles.
+
+    A quantile that falls between two values is between them in proportion, as PostgreSQL's percentile_cont has it.
+    Values that are NULL are `excluded`, and counted as such.
+
+    Args:
+        values: Has the columns `value` and those of `by`.
+        engine: "postgresql" or "sqlite", which has no quantiles.
+        by: Columns of the groups.
+        quantiles: Which ones, of QUANTILES.
+        more: Returns other aggregates over the columns of `values`, by name.
+    """
+    if engine == "postgresql":
+        value: Any = cast(values.c.value, Double())
+        found = {name: func.percentile_cont(QUANTILES[name]).within_group(value) for name in quantiles}
+    else:
+        values = _ranked(values, by)
+        found = {name: _between(values, QUANTILES[name]) for name in quantiles}
+    groups = [values.c[name] for name in by]
+    columns = {
+        "size": func.count(values.c.value),
+        "excluded": func.count() - func.count(values.c.value),
+        "total": func.sum(values.c.value),
+        **found,
+        **more(values.c),
+    }
+    return select(*groups, *(column.label(name) for name, column in columns.items())).group_by(*groups)
+
+
+def _ranked(values: Subquery, by: Sequence[str]) -> Subquery:
+    """Number the values of each group from 0, and say the `last` number; NULL comes after it."""
+    groups = [values.c[name] for name in by]
+    order = (values.c.value.is_(None), values.c.value)
+    number = func.row_number().over(partition_by=groups, order_by=order) - 1
+    last = func.count(values.c.value).over(partition_by=groups) - 1
+    return select(values, number.label("number"), last.label("last")).subquery()
+
+
+def _between(ranked: Subquery, quantile: float) -> Any:  # an aggregate
+    place: Any = literal(quantile, Double()) * ranked.c.last
+    below = cast(place, Integer)  # towards zero, which is down: no place is below it
+    low = func.max(case((ranked.c.number == below, ranked.c.value)))
+    high = func.max(case((ranked.c.number == below + 1, ranked.c.value)))
+    fraction = func.max(place - below)
+    return low + func.coalesce((high - low) * fraction, 0.0)
+
+
+def once(rows: Select[Any], name: str) -> Subquery:
+    """Return a subquery whose columns are computed once for each row, however often they are referred to.
+
+    PostgreSQL otherwise puts an expression in the place of every reference to it; OFFSET keeps it from that.
+    """
+    return rows.offset(0).subquery(name)
+
+
+def newest(rows: Select[Any], limit: int) -> Select[Any]:
+    """Select `grouped` and `id` of the newest rows of each group: the first `limit` by `at`.
+
+    Args:
+        rows: Has the columns `grouped`, `id` and `at`.
+        limit: How many of each group.
+    """
+    found = rows.subquery()
+    number = func.row_number().over(partition_by=found.c.grouped, order_by=(found.c.at.desc(), found.c.id.desc()))
+    ranked = select(found.c.grouped, found.c.id, number.label("number")).subquery()
+    return select(ranked.c.grouped, ranked.c.id).where(ranked.c.number <= limit).order_by(ranked.c.number)

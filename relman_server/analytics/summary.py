@@ -1,0 +1,185 @@
+"""From what was counted to metrics: values, bands, what was left out, and why there is nothing to say."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from relman_server.analytics import bands
+from relman_server.analytics.bands import Band
+from relman_server.analytics.calendar import DAY, Range
+from relman_server.kernel.db.transaction import Record
+
+DEFINITION_VERSION = 1
+MICROSECONDS = 1_000_000
+
+NO_DEPLOYMENTS = "Nothing was deployed there in the range."
+NO_CHANGES = "No change arrived there in the range, apart from those of a service's first deployment."
+NO_FAILURES = "No deployment of the range failed there."
+ALL_OPEN = "None of the failures is over yet."
+ALL_LATER = "Every change was committed after it was deployed: the clocks of the commits are wrong."
+NO_BANDS = "There are no bands for it."
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number; fields as in the contract's Metric."""
+
+    value: float | None
+    unit: str
+    sample_size: int
+    band: Band | None = None
+    excluded: int = 0
+    reason: str = ""
+    basis: str = ""
+    mean: float | None = None
+    p90: float | None = None
+    contributing_deployment_ids: Sequence[UUID] = ()
+    open_failures: int = 0
+    oldest_open_age: timedelta | None = None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The metrics of a group; fields as in the contract's MetricsSummary."""
+
+    deployment_frequency: Metric
+    lead_time_for_changes: Metric
+    change_failure_rate: Metric
+    time_to_restore: Metric
+    rework_rate: Metric
+    deployment_failure_rate: Metric
+    unlinked_incidents: int
+    definition_version: int
+    start_date: datetime
+    end_date: datetime
+
+
+@dataclass
+class Counts:
+    """What ended in the range, of one group: sums, and successes day by day.
+
+    Attributes:
+        successes_on: By number of the day, from 0.
+    """
+
+    base: int = 0
+    successes: int = 0
+    failures: int = 0
+    releases: int = 0
+    rework: int = 0
+    ended: int = 0
+    pipeline_failures: int = 0
+    successes_on: dict[int, int] = field(default_factory=dict)
+
+    def add(self, row: Record) -> None:
+        """Add a day."""
+        self.base += row.base
+        self.successes += row.successes
+        self.failures += row.failures
+        self.releases += row.releases
+        self.rework += row.rework
+        self.ended += row.ended
+        self.pipeline_failures += row.pipeline_failures
+        if row.successes:
+            self.successes_on[row.day] = row.successes
+
+
+@dataclass(frozen=True)
+class Groups:
+    """A page of groups with their metrics.
+
+    Attributes:
+        rows: Each with `id`, `name` and `metrics`.
+        next_page_token: Token of the next page; empty on the last.
+        token_after: Returns the token of a page that would begin after a row.
+        range: In force.
+    """
+
+    rows: Sequence[Any]
+    next_page_token: str
+    token_after: Callable[[Any], str]
+    range: Range
+
+
+def frequency(counts: Counts, within: Range, first: datetime | None, ids: Sequence[UUID]) -> Metric:
+    """Return the successes of a day.
+
+    Args:
+        counts: What ended.
+        within: The range.
+        first: When the first deployment ever ended; days before it do not count.
+        ids: Newest successes.
+    """
+    whole = within.since(first)
+    on = {within.first_day + DAY * number: count for number, count in counts.successes_on.items()}
+    weeks = [sum(day in on for day in _days(*week)) for week in whole.weeks()]
+    months = (sum(on.get(day, 0) for day in _days(*month)) for month in whole.months())
+    band, reason = bands.of_frequency(weeks, months)
+    return Metric(
+        value=counts.successes / whole.days,
+        unit="per_day",
+        sample_size=counts.successes,
+        band=band,
+        reason=reason,
+        contributing_deployment_ids=ids,
+    )
+
+
+def _days(start: date, end: date) -> list[date]:
+    return [start + DAY * number for number in range((end - start).days)]
+
+
+def lead_time(found: Record | None, ids: Sequence[UUID]) -> Metric:
+    """Return the median age of changes, of what `store.lead_times` found."""
+    if found is None or not found.size:
+        excluded = found.excluded if found else 0
+        reason = ALL_LATER if excluded else NO_CHANGES
+        return Metric(None, "seconds", 0, excluded=excluded, reason=reason)
+    value = found.p50 / MICROSECONDS
+    return Metric(
+        value=value,
+        unit="seconds",
+        sample_size=found.size,
+        band=bands.below(value, bands.LEAD_TIME),
+        excluded=found.excluded,
+        basis=found.first_basis if found.first_basis == found.last_basis else "mixed",
+        p90=found.p90 / MICROSECONDS,
+        contributing_deployment_ids=ids,
+    )
+
+
+def failure_rate(counts: Counts, ids: Sequence[UUID]) -> Metric:
+    """Return the share of failures of what reached the environment."""
+    if not counts.base:
+        return Metric(None, "ratio", 0, reason=NO_DEPLOYMENTS)
+    value = counts.failures / counts.base
+    band = bands.up_to(value, bands.FAILURE_RATE)
+    return Metric(value, "ratio", counts.base, band=band, contributing_deployment_ids=ids)
+
+
+def time_to_restore(found: Record | None, now: datetime, ids: Sequence[UUID]) -> Metric:
+    """Return the median time from failure to recovery, of what `store.recovery_times` found."""
+    if found is None:
+        return Metric(None, "seconds", 0, reason=NO_FAILURES)
+    value = found.p50 / MICROSECONDS if found.size else None
+    return Metric(
+        value=value,
+        unit="seconds",
+        sample_size=found.size,
+        band=None if value is None else bands.below(value, bands.TIME_TO_RESTORE),
+        excluded=found.excluded,
+        reason=ALL_OPEN if value is None else "",
+        mean=int(found.total) / found.size / MICROSECONDS if found.size else None,
+        contributing_deployment_ids=ids,
+        open_failures=found.excluded,
+        oldest_open_age=now - found.oldest if found.oldest else None,
+    )
+
+
+def share(part: int, whole: int, ids: Sequence[UUID]) -> Metric:
+    """Return a share that has no bands."""
+    if not whole:
+        return Metric(None, "ratio", 0, reason=NO_DEPLOYMENTS)
+    return Metric(part / whole, "ratio", whole, reason=NO_BANDS, contributing_deployment_ids=ids)

@@ -1,0 +1,1 @@
+"""Incidents: what went wrong for users, and which deployment caused it."""
