@@ -16,6 +16,7 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from hashlib import sha256
+from json.encoder import encode_basestring as _text
 from typing import Any, BinaryIO
 
 GENESIS = "0" * 64
@@ -81,10 +82,10 @@ def row_line(  # noqa: PLR0913, PLR0917 - the columns of a row, in the order of 
         username: At that time.
     """
     return (
-        f'{{"action":{_encode(action)},"created_at":"{created_at}","details":{details},"id":"{id_}"'
-        f',"ip_address":{_encode(ip_address)},"outcome":{_encode(outcome)},"request_id":{_encode(request_id)}'
-        f',"resource_id":{_encode(resource_id)},"resource_type":{_encode(resource_type)}'
-        f',"user_agent":{_encode(user_agent)},"user_id":"{user_id}","username":{_encode(username)}}}'
+        f'{{"action":{_text(action)},"created_at":"{created_at}","details":{details},"id":"{id_}"'
+        f',"ip_address":{_text(ip_address)},"outcome":{_text(outcome)},"request_id":{_text(request_id)}'
+        f',"resource_id":{_text(resource_id)},"resource_type":{_text(resource_type)}'
+        f',"user_agent":{_text(user_agent)},"user_id":"{user_id}","username":{_text(username)}}}'
     ).encode()
 
 

@@ -7,6 +7,7 @@ import base64
 import binascii
 import hashlib
 import struct
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -20,7 +21,6 @@ from relman_server.audit.inputs import AuditExportFormat, ExportAuditLogs
 from relman_server.audit.store import FindUser
 from relman_server.audit.walking import Place
 from relman_server.kernel.db import Database
-from relman_server.kernel.db.audit import AuditEntry
 from relman_server.kernel.db.transaction import Reading
 from relman_server.kernel.errors import InvalidInput, OutOfRange, Violation
 from relman_server.kernel.streams.delivery import Delivery
@@ -113,32 +113,39 @@ def _begin(tx: Reading, asked: ExportAuditLogs, find_user: FindUser) -> _Export:
 
 def _next(tx: Reading, wanted: _Export, place: Place) -> tuple[list[_Sent], Place, bool]:
     """Return what comes after a place, in parts; the place after that, and whether it was the last."""
-    more = (store.block_of(AuditEntry.position).label("block"),) if wanted.format.shows_block else ()
-    part = walking.read(tx, place, wanted.until, wanted.where, more)
+    part = walking.read(tx, place, wanted.until, wanted.where)
+    following = store.block_after(tx, part.place.position) if wanted.format.shows_block else 0
     pruned = store.chain(tx).pruned_position
     sent: list[_Sent] = []
     lines: list[bytes] = []
     size = 0
-    for line, reached in _lines(part, place, pruned, wanted):
+    for line, position, number in _lines(part, place, wanted, pruned, following):
         lines.append(line)
         size += len(line)
         if size >= PART_BYTES:
-            sent.append(_Sent(b"".join(lines), reached))
+            sent.append(_Sent(b"".join(lines), Place(position, number)))
             lines, size = [], 0
     if lines:
         sent.append(_Sent(b"".join(lines), part.place))
     return sent, part.place, part.is_last
 
 
-def _lines(part: walking.Part, place: Place, pruned: int, wanted: _Export) -> Iterator[tuple[bytes, Place]]:
-    """Yield lines with their ends, and the place after each."""
+def _lines(
+    part: walking.Part, place: Place, wanted: _Export, pruned: int, following: int
+) -> Iterator[tuple[bytes, int, int]]:
+    """Yield lines with their ends, and the position and block of the place after each.
+
+    Rows after the last block of the part are in the block that is `following`, or in none when that is 0.
+    """
     position, number = place.position, place.block
-    write = wanted.format.write
+    write = wanted.format.writer()
+    ends = [block.last_position for block in part.blocks]
+    numbers = [*(str(block.number) for block in part.blocks), str(following)]
     for row, block in walking.merged(part):
         if block is None:
-            position = row.position
-            yield write(row), Place(position, number)
+            position = row[0]
+            yield write(row, numbers[bisect_left(ends, position)]), position, number
             continue
         number = block.number
         if wanted.with_blocks:
-            yield walking.block(block, pruned).line() + b"\n", Place(position, number)
+            yield walking.block(block, pruned).line() + b"\n", position, number

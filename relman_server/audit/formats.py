@@ -1,9 +1,9 @@
 """How an export writes a row: as CSV for spreadsheets, or as JSON lines, which is what blocks are hashed over."""
 
 import csv
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 from relman_client.audit_chain import row_line
@@ -42,7 +42,10 @@ ORDER = (
     "block",
     "details",
 )
-_PLACES = tuple(COLUMNS.index(name) + 1 for name in ORDER)  # in a row, after its position
+_cells = itemgetter(*(COLUMNS.index(name) + 1 for name in ORDER))  # in a row, after its position
+
+Write = Callable[[Any, str], bytes]
+"""Returns a row, in a block of that number, as a line with its end."""
 
 
 @dataclass(frozen=True)
@@ -50,38 +53,40 @@ class Format:
     """How rows are written.
 
     Attributes:
-        write: Returns a row as a line, with its end.
-        shows_block: Whether a row comes with the number of its block.
+        writer: Makes what writes the rows of a part.
+        shows_block: Whether it wants to know the number of a row's block.
     """
 
-    write: Callable[[Any], bytes]
+    writer: Callable[[], Write]
     shows_block: bool = False
+
+
+class _Line:
+    """Takes what the csv module writes, and hands it back."""
+
+    def write(self, line: str) -> str:
+        """Return the line."""
+        return line
 
 
 def inert(cell: str) -> str:
     """Return a cell that no spreadsheet takes for a formula: with an apostrophe before what could be one."""
-    return f"'{cell}" if cell[:1] in FORMULA and cell else cell
+    return f"'{cell}" if cell[:1] in FORMULA else cell
 
 
-def _csv(cells: list[Any]) -> bytes:
-    """Return a line as RFC 4180 has it."""
-    line = io.StringIO()
-    csv.writer(line, lineterminator="\r\n").writerow(cells)
-    return line.getvalue().encode()
+def csv_writer() -> Write:
+    """Return what writes rows as RFC 4180 has it, one at a time."""
+    write = csv.writer(_Line(), lineterminator="\r\n").writerow
+    return lambda row, block: write([inert(cell) for cell in _cells((*row, block))]).encode()
 
 
-def csv_line(row: Any) -> bytes:
-    """Return a row as a line of CSV."""
-    return _csv([inert(cell) if isinstance(cell, str) else cell for cell in (row[place] for place in _PLACES)])
+def json_writer() -> Write:
+    """Return what writes rows as JSON."""
+    return lambda row, _: row_line(*row[1:]) + b"\n"
 
 
-def json_line(row: Any) -> bytes:
-    """Return a row as a line of JSON."""
-    return row_line(*row[1:]) + b"\n"
-
-
-HEADER = _csv(list(ORDER))
+HEADER = csv_writer()(("", *COLUMNS[:-1]), COLUMNS[-1])
 FORMATS = {
-    AuditExportFormat.CSV: Format(csv_line, shows_block=True),
-    AuditExportFormat.JSON_LINES: Format(json_line),
+    AuditExportFormat.CSV: Format(csv_writer, shows_block=True),
+    AuditExportFormat.JSON_LINES: Format(json_writer),
 }

@@ -114,6 +114,17 @@ def get_block(tx: Reading, number: int) -> Record | None:
     return tx.row(select(*AuditBlock.__table__.columns).where(AuditBlock.number == number))
 
 
+def block_after(tx: Reading, position: int) -> int:
+    """Return the number of the block that seals what comes right after a position; 0 when none does."""
+    found = (
+        select(AuditBlock.number)
+        .where(AuditBlock.last_position > position)
+        .order_by(AuditBlock.last_position, AuditBlock.number)
+        .limit(1)
+    )
+    return tx.scalar(found) or 0
+
+
 def settled_position(tx: Reading) -> int:
     """Return a position up to which every row there will ever be is committed.
 

@@ -51,7 +51,6 @@ def read_rows(
     after: int,
     until: int,
     where: Sequence[ColumnElement[bool]] = (),
-    more: Sequence[ColumnElement[Any]] = (),
     limit: int = ROWS,
 ) -> Sequence[Any]:
     """Return rows after a position as texts, in order: as many as fit into a part, and at least one where there is one.
@@ -61,13 +60,12 @@ def read_rows(
         after: The position.
         until: The last position to look at.
         where: Which rows.
-        more: Columns after those of `audit_chain.row_line`.
         limit: How many at most.
     """
     length = (func.length if tx.engine == "sqlite" else func.octet_length)(store.details_text())
     before = func.sum(length).over(order_by=AuditEntry.position, rows=(None, 0)) - length
     found = (
-        select(AuditEntry.position, *store.texts(tx.engine), *more, before.label("before"))
+        select(AuditEntry.position, *store.texts(tx.engine), before.label("before"))
         .where(AuditEntry.position > after, AuditEntry.position <= until, *where)
         .order_by(AuditEntry.position)
         .limit(limit)
@@ -82,7 +80,6 @@ def read(
     place: Place,
     until: int,
     where: Sequence[ColumnElement[bool]] = (),
-    more: Sequence[ColumnElement[Any]] = (),
 ) -> Part:
     """Return what comes after a place, rows and the blocks that seal them; arguments as of `read_rows`.
 
@@ -93,8 +90,9 @@ def read(
     if place.position < pruned:
         end = pruned
     else:
-        end = min(place.position + POSITIONS, until)
-        rows = read_rows(tx, place.position, end, where, more)
+        # Without filters every position has a row, or had one; SQLite would sum up all that it may look at.
+        end = min(place.position + (POSITIONS if where else ROWS), until)
+        rows = read_rows(tx, place.position, end, where)
         end = rows[-1].position if rows else end
     blocks = _blocks(tx, place.block, end)
     if len(blocks) == BLOCKS:
@@ -118,7 +116,8 @@ def merged(part: Part) -> Iterator[tuple[Any, Record | None]]:
     rows = iter(part.rows)
     row = next(rows, None)
     for block in part.blocks:
-        while row is not None and row.position <= block.last_position:
+        last = block.last_position
+        while row is not None and row[0] <= last:
             yield row, None
             row = next(rows, None)
         yield None, block
