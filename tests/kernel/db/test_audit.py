@@ -149,8 +149,9 @@ async def test_a_read_that_writes_is_a_mistake(server: RunningServer) -> None:
 
 # A lease is renewed all the time; that it was taken, lost or taken over is recorded.
 NOT_RECORDED = {"DeploymentService/HeartbeatDeployment"}
-# Of a log it is recorded that it was begun, by whom; of a verification what came of it.
+# Of a log it is recorded that it was begun, by whom; of a verification what came of it; of metrics what they are.
 WITHOUT_CHANGES = {
+    "AnalyticsService/RecordDeploymentMetrics",
     "AuditLogService/VerifyAuditLogs",
     "DeploymentLogService/AppendLogs",
     "DeploymentLogService/WriteLogs",
