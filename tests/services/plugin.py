@@ -36,7 +36,7 @@ def pytest_configure(config: pytest.Config) -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-@pytest.hookimpl(optionalhook=True)
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
 def pytest_xdist_auto_num_workers() -> int:
     """Of `-n auto`: half as many again as there are processors, since many tests wait for what other processes do."""
     return -(-len(os.sched_getaffinity(0)) * 3 // 2)
