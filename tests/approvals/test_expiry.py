@@ -193,4 +193,4 @@ async def test_the_server_s_own_expiry_is_audited(own_server: RunningServer, clo
     scene = await _expired(own_server, clock)
     await expire(own_server)
     (approval,) = await scene.approvals()
-    assert await own_server.app.db.read(_expiries) == [(approval.id, "")]
+    assert await own_server.app.db.read(_expiries) == [(approval.id, "system")]
