@@ -91,7 +91,8 @@ def _fill(connection: Connection) -> None:
     """Copy every deployment many times, as a history of successes that happened a second after each other."""
     table = connection.dialect.identifier_preparer
     columns = [row[0] for row in connection.execute(text("select * from deployment limit 0")).cursor.description]
-    fresh = {"id": "{id}", "created_at": "{at}", "completed_at": "{at}", "status": "'SUCCEEDED'", "outcome": "'SUCCEEDED'"}
+    fresh = {"id": "{id}", "created_at": "{at}", "completed_at": "{at}"}
+    fresh |= dict.fromkeys(("status", "outcome"), "'SUCCEEDED'")
     chosen = ", ".join(fresh.get(name, table.quote(name)) for name in columns)
     if connection.dialect.name == "sqlite":
         numbers = f"with recursive n(i) as (select 1 union all select i + 1 from n where i < {HISTORY}) "
