@@ -35,6 +35,7 @@ OTHERS = {
     "RELMAN_ENVIRONMENT",
     "RELMAN_PLAINTEXT",
     "RELMAN_CA_FILE",
+    "RELMAN_ZONE",
     "RELMAN_WORKER_OF",  # what the server tells its own workers
 }
 TESTS = "RELMAN_TEST_"

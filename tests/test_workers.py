@@ -36,11 +36,16 @@ def _serving(server: ServerProcess) -> set[int]:
     """Return the workers that listen on the port."""
     assert server.process is not None
     port = int(server.address.rpartition(":")[2])
-    return {
-        child.pid
-        for child in psutil.Process(server.process.pid).children()
-        if any(one.laddr.port == port for one in child.net_connections("tcp") if one.status == psutil.CONN_LISTEN)
-    }
+    return {child.pid for child in psutil.Process(server.process.pid).children() if port in _listening(child)}
+
+
+def _listening(process: psutil.Process) -> set[int]:
+    """Return the ports on which a process listens; none when it ends meanwhile."""
+    try:
+        found = process.net_connections("tcp")
+    except psutil.NoSuchProcess:
+        return set()
+    return {one.laddr.port for one in found if one.status == psutil.CONN_LISTEN}
 
 
 def _is_well(server: ServerProcess) -> bool:
