@@ -97,7 +97,7 @@ def stages_of(texts: Iterable[str] | None) -> list[StageSpec]:
     stages = []
     for text in texts or ():
         name, colon, seconds = text.partition(":")
-        if colon and not (seconds.isascii() and seconds.isdigit()):
-            raise typer.BadParameter(f"{text!r} is not NAME or NAME:SECONDS", param_hint="--stage")
+        if colon and not (seconds.isascii() and seconds.isdigit() and seconds.strip("0")):
+            raise typer.BadParameter(f"{text!r} is not NAME or NAME:SECONDS, at least 1", param_hint="--stage")
         stages.append(StageSpec(name=name, timeout_seconds=int(seconds_of(seconds or "0", "--stage"))))
     return stages

@@ -142,8 +142,8 @@ class _Reader:
             seconds = math.ceil(seconds_of(self._word(node, what), what))
         except typer.BadParameter as error:
             raise self._error(node, f"{what}: {error.message}") from None
-        if seconds > MAX_TIMEOUT:
-            raise self._error(node, f"{what} must be at most 7d")
+        if not 0 < seconds <= MAX_TIMEOUT:
+            raise self._error(node, f"{what} must be more than 0 and at most 7d")
         return seconds
 
     def _environment(self, node: yaml.Node, stage: str) -> dict[str, str]:

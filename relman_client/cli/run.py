@@ -44,11 +44,11 @@ def run(
     command: Annotated[list[str], typer.Argument(metavar="-- COMMAND [ARGUMENT]...", help="What to run.")],
     create: Annotated[bool, typer.Option("--create", help="Add the stage when the deployment has none such.")] = False,
     timeout: Annotated[
-        int,
+        int | None,
         typer.Option(
-            "--timeout", min=0, max=MAX_NUMBER, metavar="SECONDS", help="Timeout of a stage that --create adds."
+            "--timeout", min=1, max=MAX_NUMBER, metavar="SECONDS", help="Timeout of a stage that --create adds."
         ),
-    ] = 0,
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Do not show the command's output here.")] = False,
     give_up_after: Annotated[
         str,
@@ -126,7 +126,7 @@ def _report(job: Job, keeper: LeaseKeeper | None, patience: float) -> bool:
 
 
 def _start(
-    session: Session, deployment: str, name: str, lease: Lease | None, *, create: bool, timeout: int
+    session: Session, deployment: str, name: str, lease: Lease | None, *, create: bool, timeout: int | None
 ) -> PipelineStage:
     """Start the stage, or say why not and what to do."""
     reference = f"{deployment}/{name}"
@@ -135,7 +135,7 @@ def _start(
         return session.client.stages.StartStage(request)
     except RelmanError as error:
         if error.reason == "NOT_FOUND" and create:
-            missing = CreateStageRequest(deployment=deployment, name=name, timeout_seconds=timeout)
+            missing = CreateStageRequest(deployment=deployment, name=name, timeout_seconds=timeout or 0)
             session.client.stages.CreateStage(missing)
             return session.client.stages.StartStage(request)
         if error.reason == "NOT_FOUND" and error.resource_type == "stage":

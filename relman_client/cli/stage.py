@@ -73,11 +73,11 @@ def create(
         int, typer.Option("--order", min=0, max=MAX_NUMBER, help="Its place; else after the last one.")
     ] = 0,
     timeout: Annotated[
-        int, typer.Option("--timeout", min=0, max=MAX_NUMBER, metavar="SECONDS", help="How long it may run.")
-    ] = 0,
+        int | None, typer.Option("--timeout", min=1, max=MAX_NUMBER, metavar="SECONDS", help="How long it may run.")
+    ] = None,
 ) -> None:
     """Add a stage to a deployment."""
-    request = pb.CreateStageRequest(deployment=deployment, name=name, order=order, timeout_seconds=timeout)
+    request = pb.CreateStageRequest(deployment=deployment, name=name, order=order, timeout_seconds=timeout or 0)
     session.show(session.client.stages.CreateStage(request))
 
 
@@ -89,11 +89,15 @@ def update(
     name: Annotated[str | None, typer.Option("--name", help="A new name.")] = None,
     order: Annotated[int | None, typer.Option("--order", min=0, max=MAX_NUMBER, help="Its place.")] = None,
     timeout: Annotated[
-        int | None, typer.Option("--timeout", min=0, max=MAX_NUMBER, metavar="SECONDS", help="How long it may run.")
+        int | None, typer.Option("--timeout", min=1, max=MAX_NUMBER, metavar="SECONDS", help="How long it may run.")
     ] = None,
+    no_timeout: Annotated[bool, typer.Option("--no-timeout", help="Let it run as long as it takes.")] = False,
 ) -> None:
     """Change what is given."""
-    request = pb.UpdateStageRequest(stage=stage, name=name, order=order, timeout_seconds=timeout)
+    if no_timeout and timeout is not None:
+        raise typer.BadParameter("not together with --timeout", param_hint="--no-timeout")
+    seconds = 0 if no_timeout else timeout
+    request = pb.UpdateStageRequest(stage=stage, name=name, order=order, timeout_seconds=seconds)
     session.show(session.client.stages.UpdateStage(request))
 
 

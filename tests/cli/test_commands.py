@@ -132,6 +132,8 @@ def test_a_deployment_and_its_stages(relman: Command, name: str) -> None:
     assert answer(relman, "deployment", "update", deployment, "--label", "c=d")["labels"] == {"c": "d"}
     assert answer(relman, "deployment", "start", deployment)["status"] == "DEPLOYMENT_STATUS_IN_PROGRESS"
     assert answer(relman, "stage", "update", f"{deployment}/test", "--timeout", "60")["timeout_seconds"] == 60
+    unlimited = answer(relman, "stage", "update", f"{deployment}/test", "--no-timeout")
+    assert (unlimited["name"], unlimited["timeout_seconds"]) == ("test", 0)
     assert answer(relman, "stage", "start", f"{deployment}/build")["status"] == "STAGE_STATUS_RUNNING"
     assert answer(relman, "stage", "progress", f"{deployment}/build", "40", "linking")["progress_percent"] == 40
     assert answer(relman, "stage", "complete", f"{deployment}/build", "--failed")["status"] == "STAGE_STATUS_FAILED"

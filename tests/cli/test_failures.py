@@ -45,7 +45,10 @@ def test_each_command_can_be_loaded(name: str, bare: Command) -> None:
         (["release", "list", "--since", "99999999999d"], "at most 20000d"),
         (["env", "lock", "x", "--reason", "x", "--for", "9" * 400], "at most 20000d"),
         (["deployment", "create", "a@1", "b", "--stage", "x:99999999999"], "at most 20000d"),
+        (["deployment", "create", "a@1", "b", "--stage", "x:0"], "at least 1"),
         (["stage", "create", "x", "y", "--timeout", "99999999999"], "--timeout"),
+        (["stage", "update", "x/y", "--timeout", "0"], "--timeout"),
+        (["stage", "update", "x/y", "--timeout", "1", "--no-timeout"], "not together with --timeout"),
         (["watch", "x", "--after-revision", "99999999999999999999"], "--after-revision"),
     ],
 )
