@@ -6,22 +6,15 @@ have an incident.
 """
 
 import hashlib
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 
 import psycopg
 from sqlalchemy import create_engine
 from sqlalchemy.engine import make_url
 
-from bench.servers import COUNTING, DURABLE
+from bench import kept
 from relman_server.kernel.db import schema
-from tests.services.postgres import PostgresServer
-
-KEPT = Path(__file__).resolve().parent / "data"
-DATABASE = "deliveries"
 
 SCRIPT = """
 INSERT INTO user_account (id, email, username, full_name, is_active, is_admin, is_auditor, token_version, created_at,
@@ -105,35 +98,16 @@ class Deliveries:
     def _script(self) -> str:
         return SCRIPT.format(services=self.services, releases=self.releases, end=self.end)
 
-    @contextmanager
-    def database(self) -> Iterator[str]:
-        """Run a PostgreSQL that has them; yield the URL of its database. The first time, they are made and kept."""
+    def database(self) -> AbstractContextManager[str]:
+        """Run a PostgreSQL that has them, and yield the URL of its database. The first time, they are made and kept."""
         made_by = hashlib.sha256(f"{self._script}{schema.newest()}".encode()).hexdigest()[:12]
-        kept = KEPT / f"deliveries-{self.deployments}-{made_by}"
-        if not kept.exists():
-            self._make(kept)
-        server = PostgresServer(settings=COUNTING | DURABLE, on_disk=True)
-        try:
-            shutil.copytree(kept, server.folder / "data")
-            server.start()
-            yield server.url(DATABASE)
-        finally:
-            server.remove()
+        return kept.postgres(f"deliveries-{self.deployments}-{made_by}", self._make)
 
-    def _make(self, kept: Path) -> None:
-        quick = {"fsync": "off", "full_page_writes": "off", "max_wal_size": "8GB", "maintenance_work_mem": "512MB"}
-        with PostgresServer(settings=COUNTING | quick, on_disk=True) as server:
-            server.client.create_database(DATABASE)
-            engine = create_engine(server.url(DATABASE))
-            schema.migrate(engine)
-            engine.dispose()
-            url = make_url(server.url(DATABASE)).set(drivername="postgresql")
-            with psycopg.connect(url.render_as_string(hide_password=False), autocommit=True) as connection:
-                connection.execute(self._script)
-                connection.execute("VACUUM ANALYZE")
-            server.stop()
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            partial = kept.with_suffix(".partial")
-            shutil.rmtree(partial, ignore_errors=True)
-            shutil.copytree(server.folder / "data", partial)
-            partial.rename(kept)
+    def _make(self, database_url: str) -> None:
+        engine = create_engine(database_url)
+        schema.migrate(engine)
+        engine.dispose()
+        url = make_url(database_url).set(drivername="postgresql")
+        with psycopg.connect(url.render_as_string(hide_password=False), autocommit=True) as connection:
+            connection.execute(self._script)
+            connection.execute("VACUUM ANALYZE")

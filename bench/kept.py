@@ -12,6 +12,8 @@ from bench.servers import COUNTING, DURABLE, Relman
 from tests.services.postgres import PostgresServer
 
 KEPT = Path(__file__).resolve().parent / "data"
+QUICK = {"fsync": "off", "full_page_writes": "off", "max_wal_size": "8GB", "maintenance_work_mem": "512MB"}
+"""Settings of PostgreSQL while a data set is built."""
 
 Fill = Callable[[str], None]
 """Makes the tables in the empty database of a URL, and fills them."""
@@ -27,11 +29,11 @@ def servers(kit: Kit, name: str, fill: Fill) -> Iterator[Mapping[str, Relman]]:
         fill: Builds it, where it is not there yet.
     """
     with ExitStack() as stack:
-        postgres = stack.enter_context(_postgres(name, fill))
+        url = stack.enter_context(postgres(name, fill))
         data_dir = kit.folder / name
         data_dir.mkdir()
         shutil.copy(_sqlite(name, fill), data_dir / "relman.db")
-        yield {"postgresql": kit.relman(postgres.url("kept")), "sqlite": kit.relman(data_dir=str(data_dir))}
+        yield {"postgresql": kit.relman(url), "sqlite": kit.relman(data_dir=str(data_dir))}
 
 
 def _sqlite(name: str, fill: Fill) -> Path:
@@ -46,27 +48,23 @@ def _sqlite(name: str, fill: Fill) -> Path:
 
 
 @contextmanager
-def _postgres(name: str, fill: Fill) -> Iterator[PostgresServer]:
-    """Run a PostgreSQL with a copy of what is kept; what is kept is the folder of one that was shut down in order."""
+def postgres(name: str, fill: Fill) -> Iterator[str]:
+    """Run a PostgreSQL with a copy of a data set; yield the URL of its database. Arguments as of `servers`.
+
+    What is kept is the folder of one that was shut down in order, and so complete, though it did not wait for the disk.
+    """
     kept = KEPT / f"{name}.postgres"
     if not kept.exists():
         KEPT.mkdir(exist_ok=True)
-        with _server() as server:
-            server.start()
+        with PostgresServer(settings=COUNTING | QUICK, on_disk=True) as server:
             fill(server.url(server.client.create_database("kept")))
             server.stop()
             _copy(server.folder / "data", kept)
-    with _server() as server:
-        _copy(kept, server.folder / "data")
-        server.start()
-        yield server
-
-
-@contextmanager
-def _server() -> Iterator[PostgresServer]:
     server = PostgresServer(settings=COUNTING | DURABLE, on_disk=True)
     try:
-        yield server
+        _copy(kept, server.folder / "data")
+        server.start()
+        yield server.url("kept")
     finally:
         server.remove()
 
