@@ -109,6 +109,7 @@ class ServerProcess:
             self._supervisor.communicate(how.name.removeprefix("SIG") + "\n", timeout=30)
         self._supervisor = None
         _resume(family)  # children that were frozen notice the death of their parent only now
+        psutil.wait_procs(family, timeout=10)  # they would be in the way of a new start
 
     def kill(self) -> None:
         """End it as a crash would: kill -9."""
