@@ -5,10 +5,11 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, select
+from sqlalchemy import ColumnElement, Select, bindparam, select
 
 from relman_server.catalog.inputs import ListServices
 from relman_server.catalog.model import Service
+from relman_server.kernel.db.prepared import Prepared
 from relman_server.kernel.db.transaction import Reading, Record, Transaction
 from relman_server.kernel.errors import NotFound
 from relman_server.kernel.ids import parse_id
@@ -31,9 +32,14 @@ def _services() -> Select[Any]:
     return select(*Service.__table__.columns)
 
 
+_BY_ID = Prepared(lambda: _services().where(Service.id == bindparam("id")))
+_BY_NAME = Prepared(lambda: _services().where(Service.name == bindparam("name")))
+
+
 def get_service(tx: Reading, reference: str) -> Record:
     """Return a service; raises NotFound."""
-    found = tx.row(_services().where(named(reference)))
+    service_id = parse_id(reference)
+    found = tx.row(_BY_ID, {"id": service_id}) if service_id else tx.row(_BY_NAME, {"name": reference})
     if found is None:
         raise NotFound("service", reference)
     return found

@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, bindparam, func, or_, select
 
 from relman_server.catalog import store as catalog
 from relman_server.catalog.model import Service
@@ -23,6 +23,7 @@ from relman_server.deployments.model import (
 from relman_server.environments import store as environments
 from relman_server.environments.model import Environment
 from relman_server.kernel.db.model import alias_of
+from relman_server.kernel.db.prepared import Prepared
 from relman_server.kernel.db.transaction import Reading, Record, Transaction
 from relman_server.kernel.errors import InvalidInput, NotFound, Violation
 from relman_server.kernel.ids import parse_id
@@ -76,6 +77,9 @@ def _deployments() -> Select[Any]:
     return _joined(*Deployment.__table__.columns, *_NAMES)
 
 
+_BY_ID = Prepared(lambda: _deployments().where(Deployment.id == bindparam("id")))
+
+
 def get_deployment(tx: Reading, reference: str) -> Record:
     """Return a deployment with release_version, service_name and environment_name; raises NotFound."""
     return get_deployment_by_id(tx, deployment_id(reference))
@@ -83,7 +87,7 @@ def get_deployment(tx: Reading, reference: str) -> Record:
 
 def get_deployment_by_id(tx: Reading, wanted: UUID) -> Record:
     """Return a deployment with release_version, service_name and environment_name; raises NotFound."""
-    found = tx.row(_deployments().where(Deployment.id == wanted))
+    found = tx.row(_BY_ID, {"id": wanted})
     if found is None:
         raise NotFound("deployment", str(wanted))
     return found

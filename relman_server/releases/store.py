@@ -5,11 +5,12 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, false, literal, select
+from sqlalchemy import ColumnElement, Select, and_, bindparam, false, literal, select
 
 from relman_server.catalog import store as catalog
 from relman_server.catalog.model import Service
 from relman_server.kernel.db.model import alias_of
+from relman_server.kernel.db.prepared import Prepared
 from relman_server.kernel.db.transaction import Reading, Record, Transaction
 from relman_server.kernel.errors import NotFound
 from relman_server.kernel.ids import parse_id
@@ -44,9 +45,13 @@ def _releases() -> Select[Any]:
     return select(*columns).join(Service, Service.id == Release.service_id)
 
 
+_BY_ID = Prepared(lambda: _releases().where(Release.id == bindparam("id")))
+
+
 def get_release(tx: Reading, reference: str) -> Record:
     """Return a release with its service_name; raises NotFound."""
-    found = tx.row(_releases().where(named(reference)))
+    release_id = parse_id(reference)
+    found = tx.row(_BY_ID, {"id": release_id}) if release_id else tx.row(_releases().where(named(reference)))
     if found is None:
         raise NotFound("release", reference)
     return found

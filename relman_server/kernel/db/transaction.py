@@ -5,13 +5,14 @@ from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import CursorResult, Executable, Row, event, insert, select
+from sqlalchemy import Connection, CursorResult, Executable, Row, event, insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.exc import StaleDataError
 
 from relman_server.kernel.db import audit, failures
 from relman_server.kernel.db.model import Resource, etag
+from relman_server.kernel.db.prepared import Prepared
 from relman_server.kernel.errors import Aborted, RelmanError
 from relman_server.kernel.events import Events
 from relman_server.kernel.identity import Call, Identity
@@ -36,28 +37,39 @@ class Reading:
         engine: "sqlite" or "postgresql".
     """
 
-    def __init__(self, execute: Callable[..., Any], call: Call, now: datetime, engine: str) -> None:
-        self._execute = execute
+    def __init__(self, connection: Connection, call: Call, now: datetime) -> None:
+        self._connection = connection
+        self._execute: Callable[..., Any] = connection.execute
         self.call = call
         self.now = now
-        self.engine = engine
+        self.engine = connection.dialect.name
 
     @property
     def caller(self) -> Identity:
         """Who calls; raises Unauthenticated when nobody is known."""
         return self.call.caller
 
-    def rows(self, statement: Executable, parameters: Parameters | None = None) -> Sequence[Record]:
+    def rows(self, statement: Executable | Prepared, parameters: Parameters | None = None) -> Sequence[Record]:
         """Return all rows."""
+        if isinstance(statement, Prepared):
+            return self._rows(statement, parameters)
         return self._execute(statement, parameters).all()  # type: ignore[no-any-return]  # of a Result, whatever executes
 
-    def row(self, statement: Executable, parameters: Parameters | None = None) -> Record | None:
+    def row(self, statement: Executable | Prepared, parameters: Parameters | None = None) -> Record | None:
         """Return the only row, or None."""
+        if isinstance(statement, Prepared):
+            found = self._rows(statement, parameters)
+            assert len(found) <= 1
+            return found[0] if found else None
         return self._execute(statement, parameters).one_or_none()  # type: ignore[no-any-return]  # as above
 
     def scalar(self, statement: Executable, parameters: Parameters | None = None) -> Any:
         """Return the first column of the first row, or None."""
         return self._execute(statement, parameters).scalar()
+
+    def _rows(self, prepared: Prepared, parameters: Parameters | None) -> Sequence[Any]:
+        assert isinstance(parameters, dict)
+        return prepared.rows(self._connection, parameters)
 
 
 class Transaction(Reading):
@@ -68,13 +80,17 @@ class Transaction(Reading):
     """
 
     def __init__(self, session: Session, call: Call, now: datetime, events: Events) -> None:
-        super().__init__(session.execute, call, now, session.get_bind().dialect.name)
+        super().__init__(session.connection(), call, now)
+        self._execute = session.execute
         self._session = session
         self._events = events
         self._recorder = audit.Recorder()
         self._hooks: list[Callable[[], None]] = []
-        session.connection().info["recorder"] = self._recorder
+        self._connection.info["recorder"] = self._recorder
         event.listen(session, "before_flush", lambda session, *_: self._recorder.before_flush(session, now))
+
+    def _rows(self, prepared: Prepared, parameters: Parameters | None) -> Sequence[Any]:
+        return self.rows(prepared.statement, parameters)  # through the session, which sends what is pending first
 
     def add(self, entity: object, *, conflict: RelmanError | None = None) -> None:
         """Insert a row; raise `conflict` when one with the same key exists."""
