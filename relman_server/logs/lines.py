@@ -65,15 +65,17 @@ class NumberedLines:
         self._kind = type(holder)
         self._untimed: set[int] = set()
         _leave_entries(holder)
-        self._data = holder.SerializeToString()
-        self._spans = wire.spans(self._data)
+        self._serialize(holder)
         look = wire.look(self._data, self._spans)
         if look is None or max(look.sizes, default=0) > MAX_TEXT_BYTES:
             look = self._complete(holder.entries, timestamp(arrived), path)
-            self._data = holder.SerializeToString()
-            self._spans = wire.spans(self._data)
+            self._serialize(holder)
         self._look = look
         self.byte_size = sum(look.sizes)
+
+    def _serialize(self, holder: Holder) -> None:
+        self._data = holder.SerializeToString()
+        self._spans = wire.spans(self._data)
 
     def _complete(self, entries: Sequence[pb.LogEntry], arrival: Timestamp, path: str) -> wire.Look:
         """Look at each line: complete what is not said, and find what is wrong."""
