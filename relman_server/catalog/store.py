@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Select, bindparam, select
 
 from relman_server.catalog.inputs import ListServices
 from relman_server.catalog.model import Service
-from relman_server.kernel.db.prepared import Prepared
+from relman_server.kernel.db.prepared import ByReference
 from relman_server.kernel.db.transaction import Reading, Record, Transaction
 from relman_server.kernel.errors import NotFound
 from relman_server.kernel.ids import parse_id
@@ -32,14 +32,15 @@ def _services() -> Select[Any]:
     return select(*Service.__table__.columns)
 
 
-_BY_ID = Prepared(lambda: _services().where(Service.id == bindparam("id")))
-_BY_NAME = Prepared(lambda: _services().where(Service.name == bindparam("name")))
+_SERVICE = ByReference(lambda named: _services().where(named), Service)
+_WITH_ROLE = ByReference(
+    lambda named: _services().add_columns(teams.caller_role(bindparam("caller"), Service.team_id)).where(named), Service
+)
 
 
 def get_service(tx: Reading, reference: str) -> Record:
     """Return a service; raises NotFound."""
-    service_id = parse_id(reference)
-    found = tx.row(_BY_ID, {"id": service_id}) if service_id else tx.row(_BY_NAME, {"name": reference})
+    found = tx.row(*_SERVICE(reference))
     if found is None:
         raise NotFound("service", reference)
     return found
@@ -52,8 +53,7 @@ def get_service_by_id(tx: Reading, service_id: UUID) -> Record:
 
 def service_and_role(tx: Reading, reference: str) -> Record:
     """Return a service and the `caller_role` in its team; raises NotFound."""
-    role = teams.caller_role(tx.caller.user_id, Service.team_id)
-    found = tx.row(_services().add_columns(role).where(named(reference)))
+    found = tx.row(*_WITH_ROLE(reference, caller=tx.caller.user_id))
     if found is None:
         raise NotFound("service", reference)
     return found

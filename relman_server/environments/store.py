@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Select, bindparam, literal, select
 from relman_server.environments.inputs import ListEnvironments
 from relman_server.environments.model import Environment
 from relman_server.kernel.db.model import UtcDateTime
-from relman_server.kernel.db.prepared import Prepared
+from relman_server.kernel.db.prepared import ByReference
 from relman_server.kernel.db.transaction import Reading, Record, Transaction
 from relman_server.kernel.errors import NotFound
 from relman_server.kernel.ids import parse_id
@@ -33,16 +33,12 @@ def _environments(now: ColumnElement[datetime]) -> Select[Any]:
     return select(*Environment.__table__.columns, now.label("read_at"))
 
 
-_NOW = bindparam("now", type_=UtcDateTime())
-_BY_ID = Prepared(lambda: _environments(_NOW).where(Environment.id == bindparam("id")))
-_BY_NAME = Prepared(lambda: _environments(_NOW).where(Environment.name == bindparam("name")))
+_ENVIRONMENT = ByReference(lambda named: _environments(bindparam("now", type_=UtcDateTime())).where(named), Environment)
 
 
 def get_environment(tx: Reading, reference: str) -> Record:
     """Return an environment and when it was read; raises NotFound."""
-    row_id = parse_id(reference)
-    named_by = {"id": row_id} if row_id else {"name": reference}
-    found = tx.row(_BY_ID if row_id else _BY_NAME, {"now": tx.now, **named_by})
+    found = tx.row(*_ENVIRONMENT(reference, now=tx.now))
     if found is None:
         raise NotFound("environment", reference)
     return found

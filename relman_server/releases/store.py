@@ -87,13 +87,18 @@ def lock_release(tx: Transaction, reference: str) -> Record:
 
 def newest_published(tx: Reading, service_id: UUID) -> UUID | None:
     """Return the service's release that was published last; None before the first."""
-    found: UUID | None = tx.scalar(
+    found: UUID | None = tx.scalar(_NEWEST_PUBLISHED, {"service": service_id})
+    return found
+
+
+_NEWEST_PUBLISHED = Prepared(
+    lambda: (
         select(Release.id)
-        .where(Release.service_id == service_id, Release.published_at.is_not(None))
+        .where(Release.service_id == bindparam("service"), Release.published_at.is_not(None))
         .order_by(Release.published_at.desc(), Release.id.desc())
         .limit(1)
     )
-    return found
+)
 
 
 def list_releases(tx: Reading, wanted: ListReleases) -> Listed:

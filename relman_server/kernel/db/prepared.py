@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Dialect, Select
+from sqlalchemy import ColumnElement, Connection, Dialect, Select, bindparam
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.compiler import SQLCompiler
+
+from relman_server.kernel.ids import parse_id
 
 K = TypeVar("K")
 Process = Callable[[Any], Any]  # between Python's types and the driver's
@@ -55,6 +57,26 @@ class Prepared:
             ) from error
         finally:
             cursor.close()
+
+
+class ByReference:
+    """A select of the one row that a reference, an id or a name, means.
+
+    Args:
+        build: Makes the select with the condition that a row is the one.
+        model: A Resource that has a unique `name`.
+    """
+
+    def __init__(self, build: Callable[[ColumnElement[bool]], Select[Any]], model: Any) -> None:
+        self.by_id = Prepared(lambda: build(model.id == bindparam("reference")))
+        self.by_name = Prepared(lambda: build(model.name == bindparam("reference")))
+
+    def __call__(self, reference: str, **parameters: Any) -> tuple[Prepared, dict[str, Any]]:
+        """Return what to run for a reference, and its parameters together with those of the select itself."""
+        row_id = parse_id(reference)
+        if row_id is not None:
+            return self.by_id, {"reference": row_id, **parameters}
+        return self.by_name, {"reference": reference, **parameters}
 
 
 class _Compiled:

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from uuid import UUID
 
-from sqlalchemy import Connection, CursorResult, Executable, Row, event, insert, select
+from sqlalchemy import Connection, CursorResult, Executable, Row, Table, event, insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.exc import StaleDataError
@@ -63,13 +63,19 @@ class Reading:
             return found[0] if found else None
         return self._execute(statement, parameters).one_or_none()  # type: ignore[no-any-return]  # as above
 
-    def scalar(self, statement: Executable, parameters: Parameters | None = None) -> Any:
+    def scalar(self, statement: Executable | Prepared, parameters: Parameters | None = None) -> Any:
         """Return the first column of the first row, or None."""
+        if isinstance(statement, Prepared):
+            found = self._rows(statement, parameters)
+            return found[0][0] if found else None
         return self._execute(statement, parameters).scalar()
 
     def _rows(self, prepared: Prepared, parameters: Parameters | None) -> Sequence[Any]:
         assert isinstance(parameters, dict)
         return prepared.rows(self._connection, parameters)
+
+
+_ADD_ENTRIES = insert(cast("Table", audit.AuditEntry.__table__))
 
 
 class Transaction(Reading):
@@ -90,7 +96,8 @@ class Transaction(Reading):
         event.listen(session, "before_flush", lambda session, *_: self._recorder.before_flush(session, now))
 
     def _rows(self, prepared: Prepared, parameters: Parameters | None) -> Sequence[Any]:
-        return self.rows(prepared.statement, parameters)  # through the session, which sends what is pending first
+        self._session.flush()  # what is pending has to be found
+        return super()._rows(prepared, parameters)
 
     def add(self, entity: object, *, conflict: RelmanError | None = None) -> None:
         """Insert a row; raise `conflict` when one with the same key exists."""
@@ -202,5 +209,5 @@ class Transaction(Reading):
         self.flush()
         audit.check(self._recorder, self.call.policy.action if self.call.policy else None)
         if self._recorder.entries:
-            self._session.execute(insert(audit.AuditEntry), self._recorder.entries)
+            self._connection.execute(_ADD_ENTRIES, self._recorder.entries)
         return self._hooks

@@ -1,7 +1,7 @@
 """Prepared selects answer as SQLAlchemy does, and fail as it does."""
 
 import asyncio
-import sys
+from types import ModuleType
 from uuid import UUID
 
 import pytest
@@ -9,37 +9,44 @@ from sqlalchemy import bindparam, column, select, text
 from sqlalchemy.exc import DBAPIError
 
 from relman_client.v1 import catalog_pb2
-from relman_server.kernel.db.prepared import Prepared
+from relman_server.catalog import store as catalog
+from relman_server.deployments import store as deployments
+from relman_server.environments import store as environments
+from relman_server.kernel.db.prepared import ByReference, Prepared
 from relman_server.kernel.db.transaction import Reading
+from relman_server.releases import store as releases
 from tests.factories import RunningServer, make_deployment, make_service
 
+NOBODY = "00000000-0000-0000-0000-000000000000"
 
-def _all_by_id() -> dict[str, Prepared]:
-    modules = {name: module for name, module in sys.modules.items() if name.startswith("relman_server.")}
-    found = {name: getattr(module, "_BY_ID", None) for name, module in modules.items()}
-    return {name: prepared for name, prepared in found.items() if isinstance(prepared, Prepared)}
+
+def _of_references(module: ModuleType) -> list[Prepared]:
+    found = vars(module).values()
+    both = [each for each in found if isinstance(each, ByReference)]
+    return [each for each in found if isinstance(each, Prepared)] + [each.by_id for each in both]
 
 
 async def test_values_are_those_that_sqlalchemy_reads(server: RunningServer) -> None:
     deployment = await make_deployment(server.admin, server.admin)
     service = await server.admin.catalog.GetService(catalog_pb2.GetServiceRequest(service=deployment.service_name))
-    ids = {
-        "relman_server.deployments.store": deployment.id,
-        "relman_server.releases.store": deployment.release_id,
-        "relman_server.catalog.store": service.id,
-        "relman_server.environments.store": deployment.environment_id,
+    rows = {
+        deployments: {"id": deployment.id},
+        releases: {"id": deployment.release_id, "service": service.id},
+        catalog: {"reference": service.id, "caller": NOBODY},
+        environments: {"reference": deployment.environment_id},
     }
-    prepared = _all_by_id()
-    assert set(prepared) == set(ids)
 
     def compare(tx: Reading) -> None:
-        for name, select_ in prepared.items():
-            values = {"id": UUID(ids[name]), "now": tx.now}
-            wanted = {key: values[key] for key in select_.statement.compile().params}
-            (ours,) = tx.rows(select_, wanted)
-            (theirs,) = tx.rows(select_.statement, wanted)
-            assert ours._asdict() == theirs._asdict(), name
-            assert [type(value) for value in ours] == [type(value) for value in theirs], name
+        for module, named in rows.items():
+            values = {"now": tx.now} | {name: UUID(value) for name, value in named.items()}
+            for select_ in _of_references(module):
+                wanted = {
+                    key: values[key] for key, value in select_.statement.compile().params.items() if value is None
+                }
+                (ours,) = tx.rows(select_, wanted)
+                (theirs,) = tx.rows(select_.statement, wanted)
+                assert ours._asdict() == theirs._asdict(), module.__name__
+                assert [type(value) for value in ours] == [type(value) for value in theirs], module.__name__
 
     await server.app.db.read(compare)
 
