@@ -27,7 +27,8 @@ from relman_server.kernel.db.prepared import Prepared
 from relman_server.kernel.db.transaction import Reading, Record, Transaction
 from relman_server.kernel.errors import InvalidInput, NotFound, Violation
 from relman_server.kernel.ids import parse_id
-from relman_server.kernel.paging import Listed, Ordering, paginate
+from relman_server.kernel.paging import Listed, Listing, Ordering, paginate
+from relman_server.kernel.sql import referred
 from relman_server.releases import store as releases
 from relman_server.releases.model import Release
 from relman_server.teams import store as teams
@@ -175,29 +176,42 @@ def hold_surroundings(tx: Transaction, wanted: UUID) -> None:
     )
 
 
+_LIST = Listing(
+    _deployments,
+    _ORDERING,
+    {
+        "service_id": lambda it: Deployment.service_id == it,
+        "service_name": lambda it: (
+            Deployment.service_id == select(Service.id).where(Service.name == it).scalar_subquery()
+        ),
+        "environment_id": lambda it: Deployment.environment_id == it,
+        "environment_name": lambda it: (
+            Deployment.environment_id == select(Environment.id).where(Environment.name == it).scalar_subquery()
+        ),
+        "status": lambda it: Deployment.status == it,
+        "kind": lambda it: Deployment.kind == it,
+        "start_date": lambda it: Deployment.created_at >= it,
+        "end_date": lambda it: Deployment.created_at < it,
+    },
+)
+
+
 def list_deployments(tx: Reading, wanted: ListDeployments) -> Listed:
     """Return a page of deployments; raises NotFound for an unknown release, service or environment."""
-    statement = _deployments()
+    values = {
+        **referred("service", wanted.service),
+        **referred("environment", wanted.environment),
+        "status": wanted.status,
+        "kind": wanted.kind,
+        "start_date": wanted.start_date,
+        "end_date": wanted.end_date,
+    }
+    of_release = []
     if wanted.release:
-        of_release = select(Release.id).join(Service, Service.id == Release.service_id)
-        statement = statement.where(
-            Deployment.release_id == of_release.where(releases.named(wanted.release)).scalar_subquery()
-        )
-    if wanted.service:
-        of_service = select(Service.id).where(catalog.named(wanted.service)).scalar_subquery()
-        statement = statement.where(Deployment.service_id == of_service)
-    if wanted.environment:
-        into = select(Environment.id).where(environments.named(wanted.environment)).scalar_subquery()
-        statement = statement.where(Deployment.environment_id == into)
-    if wanted.status:
-        statement = statement.where(Deployment.status == wanted.status)
-    if wanted.kind:
-        statement = statement.where(Deployment.kind == wanted.kind)
-    if wanted.start_date:
-        statement = statement.where(Deployment.created_at >= wanted.start_date)
-    if wanted.end_date:
-        statement = statement.where(Deployment.created_at < wanted.end_date)
-    listed = paginate(tx, statement, _ORDERING, wanted)
+        release = select(Release.id).join(Service, Service.id == Release.service_id)
+        named = release.where(releases.named(wanted.release)).scalar_subquery()
+        of_release = [Deployment.release_id == named]
+    listed = _LIST.page(tx, wanted, values, *of_release)
     if not listed.rows:
         _require_filters(tx, wanted)
     return listed

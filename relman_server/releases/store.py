@@ -14,8 +14,8 @@ from relman_server.kernel.db.prepared import Prepared
 from relman_server.kernel.db.transaction import Reading, Record, Transaction
 from relman_server.kernel.errors import NotFound
 from relman_server.kernel.ids import parse_id
-from relman_server.kernel.paging import Listed, Ordering, paginate
-from relman_server.kernel.sql import contains
+from relman_server.kernel.paging import Listed, Listing, Ordering
+from relman_server.kernel.sql import contains, referred
 from relman_server.releases.inputs import ListReleases
 from relman_server.releases.model import Release
 from relman_server.teams import store as teams
@@ -101,22 +101,25 @@ _NEWEST_PUBLISHED = Prepared(
 )
 
 
+_LIST = Listing(
+    _releases,
+    _ORDERING,
+    {
+        # By the service's id, so that the index on it gives the order, too.
+        "service_id": lambda it: Release.service_id == select(Service.id).where(Service.id == it).scalar_subquery(),
+        "service_name": lambda it: Release.service_id == select(Service.id).where(Service.name == it).scalar_subquery(),
+        "status": lambda it: Release.status == it,
+        "start_date": lambda it: Release.created_at >= it,
+        "end_date": lambda it: Release.created_at < it,
+    },
+)
+
+
 def list_releases(tx: Reading, wanted: ListReleases) -> Listed:
     """Return a page of releases; raises NotFound for an unknown service."""
-    statement = _releases()
-    if wanted.service:
-        # By the service's id, so that the index on it gives the order, too.
-        service_id = select(Service.id).where(catalog.named(wanted.service)).scalar_subquery()
-        statement = statement.where(Release.service_id == service_id)
-    if wanted.status:
-        statement = statement.where(Release.status == wanted.status)
-    if wanted.start_date:
-        statement = statement.where(Release.created_at >= wanted.start_date)
-    if wanted.end_date:
-        statement = statement.where(Release.created_at < wanted.end_date)
-    if wanted.query:
-        statement = statement.where(contains(wanted.query, Release.version, Release.release_notes))
-    listed = paginate(tx, statement, _ORDERING, wanted)
+    values = {"status": wanted.status, "start_date": wanted.start_date, "end_date": wanted.end_date}
+    query = [contains(wanted.query, Release.version, Release.release_notes)] if wanted.query else []
+    listed = _LIST.page(tx, wanted, referred("service", wanted.service) | values, *query)
     if wanted.service and not listed.rows:
         catalog.get_service(tx, wanted.service)
     return listed
