@@ -82,11 +82,13 @@ class Batch:
         answers: To be sent, in order; none when nothing is wanted of what was looked at.
         place: Where the follower stands then.
         removed: Chunks up to this position were removed meanwhile, and may be missing.
+        is_full: Whether it ends where it does because it may not be larger.
     """
 
     answers: Sequence[Answer]
     place: Place
     removed: int = 0
+    is_full: bool = False
 
 
 class LogFeed(Feed[LogState]):
@@ -118,8 +120,14 @@ class LogFeed(Feed[LogState]):
             self.learn(self.newest)
 
     def recall(self, place: Place, wanted: Wanted) -> Batch | None:
-        """Return what another follower got in this place."""
-        return self._remembered.get((place, wanted))
+        """Return what another follower got in this place.
+
+        Not when there is more by now: who is behind gets as much as possible at a time, or would stay behind.
+        """
+        found = self._remembered.get((place, wanted))
+        if found is None or found.is_full or self.head is None or found.place.position >= self.head.position:
+            return found
+        return None if self.recent.holds(place.position + 1) else found
 
     def remember(self, place: Place, wanted: Wanted, batch: Batch) -> None:
         """Keep a batch of one answer at most for those who come to this place."""
@@ -257,13 +265,13 @@ class LogHub:
             return await self._shared.read((feed.key, place, wanted), lambda: self._read(feed, place, wanted))
         payload, count = convert.join(recent)
         if len(payload) <= INLINE_BYTES or not wanted.narrows:
-            return self._remember(feed, place, wanted, _batch(feed.key, place, wanted, payload, count))
+            return self._remember(feed, place, wanted, _batch(feed, place, wanted, payload, count))
         return await self._shared.read(
             ("narrowed", feed.key, place, wanted), lambda: self._narrow(feed, place, wanted, payload, count)
         )
 
     async def _narrow(self, feed: LogFeed, place: Place, wanted: Wanted, payload: bytes, count: int) -> Batch:
-        batch = await asyncio.to_thread(_batch, feed.key, place, wanted, payload, count)
+        batch = await asyncio.to_thread(_batch, feed, place, wanted, payload, count)
         return self._remember(feed, place, wanted, batch)
 
     def _remember(self, feed: LogFeed, place: Place, wanted: Wanted, batch: Batch) -> Batch:
@@ -283,9 +291,10 @@ class LogHub:
         return batch
 
 
-def _batch(deployment_id: UUID, place: Place, wanted: Wanted, payload: bytes, count: int) -> Batch:
+def _batch(feed: LogFeed, place: Place, wanted: Wanted, payload: bytes, count: int) -> Batch:
     then = Place(place.position + count)
-    return Batch(_answers(deployment_id, then, convert.narrow(payload, wanted, place.skip)), then)
+    answers = _answers(feed.key, then, convert.narrow(payload, wanted, place.skip))
+    return Batch(answers, then, is_full=then.position < feed.recent.last)
 
 
 def _answers(deployment_id: UUID, place: Place, narrowed: bytes) -> tuple[Answer, ...]:

@@ -53,9 +53,13 @@ class Recent:
         self._payloads.extend(payloads)
         self.size += sum(map(len, payloads))
 
+    def holds(self, position: int) -> bool:
+        """Whether the chunk at a position is here."""
+        return self.first <= position <= self.last
+
     def after(self, position: int) -> list[bytes] | None:
         """Return chunks after a position, up to ANSWER_BYTES and at least one; None unless the next one is here."""
-        if not self.first <= position + 1 <= self.last:
+        if not self.holds(position + 1):
             return None
         found: list[bytes] = []
         size = 0

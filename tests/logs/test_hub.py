@@ -166,8 +166,8 @@ async def test_followers_of_many_logs_that_come_at_once_are_looked_at_together(s
 async def test_what_comes_while_many_are_served_goes_out_together(
     server: RunningServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub, "FAN_OUT", 10.0)  # as if there were many
-    monkeypatch.setattr(hub, "LONGEST_GATHERING", 1.0)
+    monkeypatch.setattr(hub, "FAN_OUT", 0.5)  # as if there were many
+    monkeypatch.setattr(hub, "FEW", 0)
     deployment = await new_log(server)
     (follower,) = await _followers(server, deployment, 1)
     for number in range(10):

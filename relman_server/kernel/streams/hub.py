@@ -7,6 +7,7 @@ looked at every second or so, since wake-ups may be lost.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -29,9 +30,19 @@ APART = 0.01
 AT_ONCE = 1000
 """Feeds in one look."""
 FAN_OUT = 50e-6
-"""Seconds that an answer to one follower takes. Followers are not told of more before all of them could have answered
-what they were told before: what comes meanwhile goes out together."""
-LONGEST_GATHERING = 0.2
+"""Seconds that an answer to one follower takes, at least."""
+FEW = 20
+"""Followers that may be told of everything at once. When there are more, they are not told of more before most of them
+have sent what they were told of, and some time has passed in which the event loop has turns for others: what comes
+meanwhile goes out together. Else a server that cannot send as often as it is written to would fall behind."""
+MOST = 0.75
+"""Of the followers; the others may be frozen, or far behind."""
+LONGEST_SENDING = 0.2
+"""Seconds after which it does not matter how many have sent."""
+OTHERS = 0.5
+"""How much time the others have, of the time that sending took."""
+WOKEN_AT_ONCE = 32
+"""Followers, in one turn of the event loop."""
 
 log = structlog.get_logger(__name__)
 
@@ -58,7 +69,8 @@ class Feed(Generic[H]):
         self.waking: set[asyncio.Future[None]] = set()
         self.followers = 0
         self._told_at = 0.0
-        self._telling: asyncio.TimerHandle | None = None
+        self._is_told = True
+        self._sending: asyncio.TimerHandle | None = None
 
     def learn(self, newest: H | None) -> None:
         """Take what was seen; None when there is no such thing."""
@@ -66,31 +78,49 @@ class Feed(Generic[H]):
             return
         self.newest = newest
         self.is_gone = newest is None
-        if self._telling is None:
-            self._tell_in_time()
-
-    def _tell_in_time(self) -> None:
-        loop = asyncio.get_running_loop()
-        at = self._told_at + min(self.followers * FAN_OUT, LONGEST_GATHERING)
-        if at <= loop.time():
+        self._is_told = False
+        if self._sending is None:
             self._tell()
-        else:
-            self._telling = loop.call_at(at, self._tell)
 
     def _tell(self) -> None:
-        self._telling = None
+        self._is_told = True
         self._told_at = asyncio.get_running_loop().time()
         self.head = self.newest
         self.version += 1
-        waking, self.waking = self.waking, set()
-        for follower in waking:
+        followers, self.waking = self.waking, set()
+        self._wake(deque(followers))
+        if self.followers > FEW:
+            self._call_in(self.followers * FAN_OUT, self._look_back)
+
+    def _look_back(self) -> None:
+        """Look whether most have sent what they were told of."""
+        took = asyncio.get_running_loop().time() - self._told_at
+        if len(self.waking) < MOST * self.followers and took < LONGEST_SENDING:
+            self._call_in(self.followers * FAN_OUT / 4, self._look_back)
+        else:
+            self._call_in(took * OTHERS, self._go_on)
+
+    def _go_on(self) -> None:
+        self._sending = None
+        if not self._is_told:
+            self._tell()
+
+    def _call_in(self, seconds: float, then: Callable[[], None]) -> None:
+        self._sending = asyncio.get_running_loop().call_later(seconds, then)
+
+    def _wake(self, followers: deque[asyncio.Future[None]]) -> None:
+        """Wake some, and the others after what else has a turn: a loop busy with them would read no more lines."""
+        for _ in range(min(WOKEN_AT_ONCE, len(followers))):
+            follower = followers.popleft()
             if not follower.done():
                 follower.set_result(None)
+        if followers:
+            asyncio.get_running_loop().call_soon(self._wake, followers)
 
     def close(self) -> None:
         """Tell nobody any more."""
-        if self._telling is not None:
-            self._telling.cancel()
+        if self._sending is not None:
+            self._sending.cancel()
 
 
 class Hub(Generic[H]):

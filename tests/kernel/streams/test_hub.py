@@ -135,3 +135,55 @@ async def test_what_is_deleted_is_gone_and_may_come_back() -> None:
             world.states[A] = 1
             assert await hub.fresh(feed) == 1
             assert not feed.is_gone
+
+
+def _waiting(feed: Feed[str], count: int) -> list[asyncio.Future[None]]:
+    found = [asyncio.get_running_loop().create_future() for _ in range(count)]
+    feed.waking |= set(found)
+    return found
+
+
+async def _told(feed: Feed[str], head: str) -> None:
+    async with asyncio.timeout(20):
+        while feed.head != head:  # noqa: ASYNC110 - a feed tells its followers, and has no event for others
+            await asyncio.sleep(0.001)
+
+
+async def test_many_followers_are_told_of_more_when_most_have_sent_what_they_know(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Fails when they are told at once: the fastest would set the pace, and the server fall behind."""
+    monkeypatch.setattr(hub_module, "LONGEST_SENDING", 60.0)
+    feed = Feed[str](uuid4())
+    feed.followers = 100
+    first = _waiting(feed, 100)
+    feed.learn("first")
+    assert feed.head == "first"
+    await asyncio.gather(*first)
+    back = _waiting(feed, 74)
+    for state in ("second", "third"):
+        feed.learn(state)
+        await asyncio.sleep(0.02)
+    assert (feed.head, feed.version) == ("first", 1)
+    back += _waiting(feed, 1)
+    await _told(feed, "third")
+    assert feed.version == 2
+    await asyncio.gather(*back)
+    feed.close()
+
+
+async def test_those_who_are_frozen_hold_up_the_others_for_a_moment_only() -> None:
+    feed = Feed[str](uuid4())
+    feed.followers = 100
+    feed.learn("first")
+    feed.learn("second")
+    await _told(feed, "second")
+    feed.close()
+
+
+async def test_few_followers_are_told_at_once() -> None:
+    feed = Feed[str](uuid4())
+    feed.followers = 20
+    for state in ("first", "second", "third"):
+        feed.learn(state)
+        assert feed.head == state
