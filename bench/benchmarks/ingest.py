@@ -1,7 +1,8 @@
 """Log ingestion with durable acknowledgements: 8 writers, 100 lines an append.
 
 Each writer is a pipeline that writes to a deployment of its own. WriteLogs has at most 16 appends under way that are
-not acknowledged; AppendLogs and the peer's POST wait for each answer. In the end every line is acknowledged and
+not acknowledged; AppendLogs and the peer's POST wait for each answer. The ceiling takes the same messages of WriteLogs
+and acknowledges each, without looking into it or keeping it. In the end every line is acknowledged and
 counted: a stream is finished with its last sequence, which relman refuses when it has another, and the peer's rows are
 counted.
 """
@@ -16,7 +17,7 @@ from bench.load.http1 import request
 from bench.load.lines import grpc_lines, json_lines
 from bench.load.writers import Writers, Written
 from bench.rounds import Contender, Figures, percentile
-from bench.servers import Peer, Relman
+from bench.servers import Peer, Relman, Server
 from bench.tables import Measure, Table
 from relman_client.v1.log_pb2 import GetLogStreamRequest
 
@@ -62,24 +63,29 @@ class _Posts:
 
 def run(kit: Kit) -> Table:
     """Measure."""
-    over_postgres, over_sqlite, peer = kit.relman(kit.database()), kit.relman(), kit.peer()
+    over_postgres, over_sqlite, peer, ceiling = kit.relman(kit.database()), kit.relman(), kit.peer(), kit.ceiling()
     contenders = {
         "peer": _peer(kit, peer) if peer else None,
         "relman": lambda: {**_relman(kit, over_postgres, "pg"), **_relman(kit, over_sqlite, "sqlite")},
+        "ceiling": lambda: _ceiling(kit, ceiling),
     }
     return Table(MEASURES, kit.rounds(contenders), [NOTE])
 
 
 def _relman(kit: Kit, server: Relman, engine: str) -> Figures:
     return {
-        **prefixed(engine, _write(kit, server)),
+        **prefixed(engine, _write(kit, server, server.deployments(WRITERS))),
         **prefixed(f"unary {engine}", _append(kit, server)),
     }
 
 
-def _write(kit: Kit, server: Relman) -> Figures:
-    parts = _parts(server.deployments(WRITERS))
-    jobs = [Writers(server.address, server.token, part, kit.seconds, LINES) for part in parts]
+def _ceiling(kit: Kit, server: Server) -> Figures:
+    figures = _write(kit, server, [str(number) for number in range(WRITERS)])
+    return {**prefixed("pg", figures), **prefixed("sqlite", figures)}
+
+
+def _write(kit: Kit, server: Server, deployments: list[str]) -> Figures:
+    jobs = [Writers(server.address, server.token, part, kit.seconds, LINES) for part in _parts(deployments)]
     results: Sequence[Written]
     results, cpu = kit.load(server, jobs)
     took = [each for result in results for each in result.latencies]

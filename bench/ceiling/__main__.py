@@ -3,14 +3,20 @@
 - `/ceiling/Echo` answers the request.
 - `/ceiling/Follow` answers an empty message at once, and whatever is sent from then on.
 - `/ceiling/Send` sends its request to all followers, as often as its first four bytes say, and answers their number.
+- WriteLogs, under relman's own path, acknowledges appends of 100 lines, and keeps nothing.
 """
 
 import asyncio
 import sys
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
 
+from relman_client.v1.log_pb2 import WriteLogsResponse
+
+APPEND = 100
+"""Lines in each append; fewer bytes than that are none."""
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -45,6 +51,22 @@ async def echo(request: bytes, context: Context) -> bytes:  # noqa: ARG001 - gRP
     return request
 
 
+async def write(requests: AsyncIterator[bytes], context: Context) -> None:
+    """Acknowledge every message but the first, which opens a stream. A short one is its end."""
+    await anext(requests)
+    await context.write(_acknowledgement(0))
+    lines = 0
+    async for append in requests:
+        if len(append) < APPEND:
+            return
+        lines += APPEND
+        await context.write(_acknowledgement(lines))
+
+
+def _acknowledgement(lines: int) -> bytes:
+    return WriteLogsResponse(committed_sequence=lines).SerializeToString()
+
+
 async def serve() -> None:
     """Serve until told to stop."""
     followers = Followers()
@@ -54,7 +76,13 @@ async def serve() -> None:
         "Follow": grpc.unary_stream_rpc_method_handler(followers.follow),
         "Send": grpc.unary_unary_rpc_method_handler(followers.send),
     }
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("ceiling", handlers),))
+    logs: dict[str, grpc.RpcMethodHandler[Any, Any]] = {"WriteLogs": grpc.stream_stream_rpc_method_handler(write)}
+    server.add_generic_rpc_handlers(
+        (
+            grpc.method_handlers_generic_handler("ceiling", handlers),
+            grpc.method_handlers_generic_handler("relman.v1.DeploymentLogService", logs),
+        )
+    )
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     sys.stdout.write(f"the ceiling is serving on 127.0.0.1:{port}\n")

@@ -5,10 +5,11 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, select
+from sqlalchemy import ColumnElement, Select, bindparam, select
 
 from relman_server.catalog.inputs import ListServices
 from relman_server.catalog.model import Service
+from relman_server.kernel.db.prepared import ByReference
 from relman_server.kernel.db.transaction import Reading, Record, Transaction
 from relman_server.kernel.errors import NotFound
 from relman_server.kernel.ids import parse_id
@@ -31,9 +32,15 @@ def _services() -> Select[Any]:
     return select(*Service.__table__.columns)
 
 
+_SERVICE = ByReference(lambda named: _services().where(named), Service)
+_WITH_ROLE = ByReference(
+    lambda named: _services().add_columns(teams.caller_role(bindparam("caller"), Service.team_id)).where(named), Service
+)
+
+
 def get_service(tx: Reading, reference: str) -> Record:
     """Return a service; raises NotFound."""
-    found = tx.row(_services().where(named(reference)))
+    found = tx.row(*_SERVICE(reference))
     if found is None:
         raise NotFound("service", reference)
     return found
@@ -46,8 +53,7 @@ def get_service_by_id(tx: Reading, service_id: UUID) -> Record:
 
 def service_and_role(tx: Reading, reference: str) -> Record:
     """Return a service and the `caller_role` in its team; raises NotFound."""
-    role = teams.caller_role(tx.caller.user_id, Service.team_id)
-    found = tx.row(_services().add_columns(role).where(named(reference)))
+    found = tx.row(*_WITH_ROLE(reference, caller=tx.caller.user_id))
     if found is None:
         raise NotFound("service", reference)
     return found

@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, bindparam, func, or_, select
 
 from relman_server.catalog import store as catalog
 from relman_server.catalog.model import Service
@@ -23,10 +23,12 @@ from relman_server.deployments.model import (
 from relman_server.environments import store as environments
 from relman_server.environments.model import Environment
 from relman_server.kernel.db.model import alias_of
+from relman_server.kernel.db.prepared import Prepared
 from relman_server.kernel.db.transaction import Reading, Record, Transaction
 from relman_server.kernel.errors import InvalidInput, NotFound, Violation
 from relman_server.kernel.ids import parse_id
-from relman_server.kernel.paging import Listed, Ordering, paginate
+from relman_server.kernel.paging import Listed, Listing, Ordering, paginate
+from relman_server.kernel.sql import referred
 from relman_server.releases import store as releases
 from relman_server.releases.model import Release
 from relman_server.teams import store as teams
@@ -76,6 +78,9 @@ def _deployments() -> Select[Any]:
     return _joined(*Deployment.__table__.columns, *_NAMES)
 
 
+_BY_ID = Prepared(lambda: _deployments().where(Deployment.id == bindparam("id")))
+
+
 def get_deployment(tx: Reading, reference: str) -> Record:
     """Return a deployment with release_version, service_name and environment_name; raises NotFound."""
     return get_deployment_by_id(tx, deployment_id(reference))
@@ -83,7 +88,7 @@ def get_deployment(tx: Reading, reference: str) -> Record:
 
 def get_deployment_by_id(tx: Reading, wanted: UUID) -> Record:
     """Return a deployment with release_version, service_name and environment_name; raises NotFound."""
-    found = tx.row(_deployments().where(Deployment.id == wanted))
+    found = tx.row(_BY_ID, {"id": wanted})
     if found is None:
         raise NotFound("deployment", str(wanted))
     return found
@@ -171,29 +176,42 @@ def hold_surroundings(tx: Transaction, wanted: UUID) -> None:
     )
 
 
+_LIST = Listing(
+    _deployments,
+    _ORDERING,
+    {
+        "service_id": lambda it: Deployment.service_id == it,
+        "service_name": lambda it: (
+            Deployment.service_id == select(Service.id).where(Service.name == it).scalar_subquery()
+        ),
+        "environment_id": lambda it: Deployment.environment_id == it,
+        "environment_name": lambda it: (
+            Deployment.environment_id == select(Environment.id).where(Environment.name == it).scalar_subquery()
+        ),
+        "status": lambda it: Deployment.status == it,
+        "kind": lambda it: Deployment.kind == it,
+        "start_date": lambda it: Deployment.created_at >= it,
+        "end_date": lambda it: Deployment.created_at < it,
+    },
+)
+
+
 def list_deployments(tx: Reading, wanted: ListDeployments) -> Listed:
     """Return a page of deployments; raises NotFound for an unknown release, service or environment."""
-    statement = _deployments()
+    values = {
+        **referred("service", wanted.service),
+        **referred("environment", wanted.environment),
+        "status": wanted.status,
+        "kind": wanted.kind,
+        "start_date": wanted.start_date,
+        "end_date": wanted.end_date,
+    }
+    of_release = []
     if wanted.release:
-        of_release = select(Release.id).join(Service, Service.id == Release.service_id)
-        statement = statement.where(
-            Deployment.release_id == of_release.where(releases.named(wanted.release)).scalar_subquery()
-        )
-    if wanted.service:
-        of_service = select(Service.id).where(catalog.named(wanted.service)).scalar_subquery()
-        statement = statement.where(Deployment.service_id == of_service)
-    if wanted.environment:
-        into = select(Environment.id).where(environments.named(wanted.environment)).scalar_subquery()
-        statement = statement.where(Deployment.environment_id == into)
-    if wanted.status:
-        statement = statement.where(Deployment.status == wanted.status)
-    if wanted.kind:
-        statement = statement.where(Deployment.kind == wanted.kind)
-    if wanted.start_date:
-        statement = statement.where(Deployment.created_at >= wanted.start_date)
-    if wanted.end_date:
-        statement = statement.where(Deployment.created_at < wanted.end_date)
-    listed = paginate(tx, statement, _ORDERING, wanted)
+        release = select(Release.id).join(Service, Service.id == Release.service_id)
+        named = release.where(releases.named(wanted.release)).scalar_subquery()
+        of_release = [Deployment.release_id == named]
+    listed = _LIST.page(tx, wanted, values, *of_release)
     if not listed.rows:
         _require_filters(tx, wanted)
     return listed

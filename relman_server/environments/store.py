@@ -1,14 +1,16 @@
 """Queries of environments."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, literal, select
+from sqlalchemy import ColumnElement, Select, bindparam, literal, select
 
 from relman_server.environments.inputs import ListEnvironments
 from relman_server.environments.model import Environment
 from relman_server.kernel.db.model import UtcDateTime
+from relman_server.kernel.db.prepared import ByReference
 from relman_server.kernel.db.transaction import Reading, Record, Transaction
 from relman_server.kernel.errors import NotFound
 from relman_server.kernel.ids import parse_id
@@ -26,14 +28,17 @@ def named(reference: str) -> ColumnElement[bool]:
     return Environment.id == environment_id if environment_id is not None else Environment.name == reference
 
 
-def _environments(tx: Reading) -> Select[Any]:
+def _environments(now: ColumnElement[datetime]) -> Select[Any]:
     """Select every column, and `read_at`: whether a lock still holds depends on the time."""
-    return select(*Environment.__table__.columns, literal(tx.now, UtcDateTime()).label("read_at"))
+    return select(*Environment.__table__.columns, now.label("read_at"))
+
+
+_ENVIRONMENT = ByReference(lambda named: _environments(bindparam("now", type_=UtcDateTime())).where(named), Environment)
 
 
 def get_environment(tx: Reading, reference: str) -> Record:
     """Return an environment and when it was read; raises NotFound."""
-    found = tx.row(_environments(tx).where(named(reference)))
+    found = tx.row(*_ENVIRONMENT(reference, now=tx.now))
     if found is None:
         raise NotFound("environment", reference)
     return found
@@ -81,7 +86,7 @@ def lock_promotions(tx: Transaction) -> Mapping[UUID, UUID | None]:
 
 def list_environments(tx: Reading, wanted: ListEnvironments) -> Listed:
     """Return a page of environments."""
-    statement = _environments(tx)
+    statement = _environments(literal(tx.now, UtcDateTime()))
     if wanted.environment_type is not None:
         statement = statement.where(Environment.environment_type == wanted.environment_type)
     if wanted.is_active is not None:

@@ -9,16 +9,18 @@ import binascii
 import hashlib
 import json
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, func, literal, select, tuple_
+from sqlalchemy import BindParameter, ColumnElement, Integer, Select, bindparam, func, literal, select, tuple_
 from sqlalchemy.sql.elements import KeyedColumnElement
 
+from relman_server.kernel.db.prepared import Prepared
 from relman_server.kernel.db.transaction import Reading, Record
 from relman_server.kernel.errors import InvalidInput, Violation
 from relman_server.kernel.inputs import Continued, Input, Page, Paged, parse_order
@@ -26,6 +28,8 @@ from relman_server.kernel.inputs import Continued, Input, Page, Paged, parse_ord
 DEFAULT_SIZE = 50
 MAX_SIZE = 500
 COUNTED = 10_000
+SHAPES = 64
+"""Statements that a list keeps; of the many that are possible a day's work has a few."""
 MAX_NUMBER = 2**30
 """Of the numbers in a token: far above any there are, and what is made of them fits into the contract's fields."""
 
@@ -97,6 +101,53 @@ class Ordering:
             raise InvalidInput(Violation("order_by", str(error))) from error
 
 
+class Listing:
+    """A list that is asked for all the time: each set of filters in each order is built and compiled once.
+
+    Args:
+        build: Makes the select of all rows. Its bind parameters, if it has any, get their values with the filters'.
+        ordering: What it can be ordered by.
+        filters: Conditions by name, each with the bind parameter of that name.
+    """
+
+    def __init__(
+        self,
+        build: Callable[[], Select[Any]],
+        ordering: Ordering,
+        filters: Mapping[str, Callable[[BindParameter[Any]], ColumnElement[bool]]],
+    ) -> None:
+        self._build = build
+        self._ordering = ordering
+        self._filters = filters
+        self._prepared = lru_cache(SHAPES)(self._prepare)
+
+    def page(self, tx: Reading, page: Page, values: Mapping[str, Any], *others: ColumnElement[bool]) -> Listed:
+        """Return one page, in at most two statements.
+
+        Args:
+            tx: Where to read.
+            page: Which page; tokens are bound to everything else in it.
+            values: Of the filters, None for those that do not apply, and of the select's own parameters.
+            others: Conditions that are not worth preparing.
+        """
+        given = {name: value for name, value in values.items() if value is not None}
+        names = frozenset(self._filters.keys() & given.keys())
+
+        def read(shape: "_Shape", parameters: dict[str, Any]) -> Sequence[Record]:
+            statement: Prepared | Select[Any] = self._prepared(names, shape)
+            if others:
+                statement = shape.select(self._filtered(names).where(*others), self._ordering)
+            return tx.rows(statement, given | parameters)
+
+        return _paginate(read, self._ordering, page, page)
+
+    def _prepare(self, names: frozenset[str], shape: "_Shape") -> Prepared:
+        return Prepared(lambda: shape.select(self._filtered(names), self._ordering))
+
+    def _filtered(self, names: frozenset[str]) -> Select[Any]:
+        return self._build().where(*(self._filters[name](bindparam(name)) for name in sorted(names)))
+
+
 def paginate(
     tx: Reading, statement: Select[Any], ordering: Ordering, page: Page, filters: Input | None = None
 ) -> Listed:
@@ -109,24 +160,76 @@ def paginate(
         page: Which page.
         filters: The whole input; tokens are bound to everything in it but the page itself. By default `page`.
     """
+
+    def read(shape: "_Shape", parameters: dict[str, Any]) -> Sequence[Record]:
+        return tx.rows(shape.select(statement, ordering), parameters)
+
+    return _paginate(read, ordering, page, filters or page)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """The rows of a page: `page_limit` of them, after the first `page_skip`.
+
+    Attributes:
+        field: What they are ordered by.
+        descending: In which direction.
+        goes_on: Whether they begin after the row that is at `page_key` and `page_tie`.
+    """
+
+    field: str
+    descending: bool
+    goes_on: bool
+
+    def select(self, statement: Select[Any], ordering: Ordering) -> Select[Any]:
+        key, tie = ordering.columns[self.field], ordering.tie
+        if self.goes_on:
+            place = tuple_(key, tie)
+            at = tuple_(bindparam("page_key", type_=key.type), bindparam("page_tie", type_=tie.type))
+            statement = statement.where(place < at if self.descending else place > at)
+        return (
+            statement.add_columns(key.label("page_key"), tie.label("page_tie"))
+            .order_by(*((column.desc() if self.descending else column.asc()) for column in (key, tie)))
+            .limit(bindparam("page_limit", type_=Integer))
+            .offset(bindparam("page_skip", type_=Integer))
+        )
+
+
+@dataclass(frozen=True)
+class _Total:
+    """How many rows there are: `page_total`.
+
+    Attributes:
+        most: Where counting ends; None: nowhere.
+    """
+
+    most: int | None
+
+    def select(self, statement: Select[Any], ordering: Ordering) -> Select[Any]:  # noqa: ARG002 - of the protocol
+        matches = statement.with_only_columns(literal(1), maintain_column_froms=True).order_by(None)
+        if self.most is not None:
+            matches = matches.limit(self.most)
+        return select(func.count().label("page_total")).select_from(matches.subquery())
+
+
+_Shape = _Rows | _Total
+"""What makes one statement of a list differ from another, besides the values of its parameters."""
+Read = Callable[[_Shape, dict[str, Any]], Sequence[Record]]  # a statement of a list, its parameters, its rows
+
+
+def _paginate(read: Read, ordering: Ordering, page: Page, filters: Input) -> Listed:
     assert page.ordered_by == tuple(ordering.columns), f"{type(page).__name__} and its list differ in their orders"
     name, descending = ordering.parse(page.order_by)
-    column = ordering.columns[name]
     size = min(page.page_size or DEFAULT_SIZE, MAX_SIZE)
-    fingerprint = _fingerprint(filters or page, name, descending=descending)
+    fingerprint = _fingerprint(filters, name, descending=descending)
     token = _decode(page.page_token, fingerprint) if page.page_token else None
-
-    ordered = statement.order_by(*((c.desc() if descending else c.asc()) for c in (column, ordering.tie)))
+    parameters: dict[str, Any] = {"page_limit": size + 1, "page_skip": page.skip}
     if token is not None:
-        for value, c in zip(token.key, (column, ordering.tie), strict=True):
-            if not isinstance(value, c.type.python_type):
+        for value, column in zip(token.key, (ordering.columns[name], ordering.tie), strict=True):
+            if not isinstance(value, column.type.python_type):
                 raise _bad_token("is damaged: pass on the next_page_token as it came")
-        place = tuple_(column, ordering.tie)
-        at = tuple_(*(literal(value, c.type) for value, c in zip(token.key, (column, ordering.tie), strict=True)))
-        ordered = ordered.where(place < at if descending else place > at)
-    found = tx.rows(
-        ordered.add_columns(column.label("page_key"), ordering.tie.label("page_tie")).limit(size + 1).offset(page.skip)
-    )
+        parameters |= {"page_key": token.key[0], "page_tie": token.key[1]}
+    found = read(_Rows(name, descending, goes_on=token is not None), parameters)
     rows = found[:size]
 
     if token is not None:
@@ -136,13 +239,19 @@ def paginate(
         if len(found) <= size and (found or not page.skip):
             total, exact = page.skip + len(found), True
         else:
-            total, exact = _count(tx, statement, everything=page.exact_total)
+            total, exact = _count(read, everything=page.exact_total)
 
     def token_after(row: Record) -> str:
         return _encode(_Token(fingerprint, [row.page_key, row.page_tie], total, exact, number))
 
     following = token_after(rows[-1]) if len(found) > size else ""
     return Listed(rows, following, total, exact, number, size, token_after)
+
+
+def _count(read: Read, *, everything: bool) -> tuple[int, bool]:
+    (counted,) = read(_Total(None if everything else COUNTED + 1), {})
+    total: int = counted.page_total
+    return (total, True) if everything or total <= COUNTED else (COUNTED, False)
 
 
 def rest(rows: Iterable[Any], name: str, asked: Continued) -> Rest:
@@ -193,14 +302,6 @@ def cut_page(found: Sequence[Any], page: Paged, total: int, *, exact: bool) -> L
     end = start + size
     following = token_at(end) if end < len(found) else ""
     return Listed(found[start:end], following, total, exact, number, size, lambda row: token_at(row.number))
-
-
-def _count(tx: Reading, statement: Select[Any], *, everything: bool) -> tuple[int, bool]:
-    matches = statement.with_only_columns(literal(1), maintain_column_froms=True).order_by(None)
-    if not everything:
-        matches = matches.limit(COUNTED + 1)
-    total = int(tx.scalar(select(func.count()).select_from(matches.subquery())))
-    return (total, True) if everything or total <= COUNTED else (COUNTED, False)
 
 
 def _fingerprint(filters: Input, name: str, *, descending: bool) -> str:

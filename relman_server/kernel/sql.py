@@ -21,6 +21,14 @@ def contains(text: str, *columns: InstrumentedAttribute[str]) -> ColumnElement[b
     )
 
 
+def referred(name: str, reference: str | None) -> dict[str, UUID | str]:
+    """Return the parameter `NAME_id` or `NAME_name` that a reference is, or none without one."""
+    if not reference:
+        return {}
+    row_id = parse_id(reference)
+    return {f"{name}_name": reference} if row_id is None else {f"{name}_id": row_id}
+
+
 def ids_of(
     tx: Transaction,
     model: Any,  # a Resource that has a unique `name`, which no type says

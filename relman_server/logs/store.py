@@ -23,6 +23,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from relman_server.catalog.model import Service
 from relman_server.deployments.model import Deployment, Stage
 from relman_server.kernel.db.model import UtcDateTime
+from relman_server.kernel.db.prepared import Prepared
 from relman_server.kernel.db.transaction import Reading, Record, Transaction
 from relman_server.kernel.errors import InvalidInput, NotFound, Violation
 from relman_server.kernel.ids import new_id, parse_id
@@ -104,7 +105,7 @@ def _stage_parameters(reference: str | None, deployment_id: UUID) -> tuple[str, 
 
 
 @cache
-def _writable(stage: str, *, named: bool) -> Select[Any]:
+def _writable(stage: str, *, named: bool) -> Prepared:
     name = bindparam("stream_name") if named else func.coalesce(Stage.name, DEFAULT_STREAM)
     columns: list[Any] = [  # of different types
         Deployment.status,
@@ -117,7 +118,7 @@ def _writable(stage: str, *, named: bool) -> Select[Any]:
         LogStream.committed_sequence,
         LogStream.finished,
     ]
-    return (
+    statement = (
         select(*columns)
         .select_from(Deployment)
         .join(Service, Service.id == Deployment.service_id)
@@ -125,12 +126,14 @@ def _writable(stage: str, *, named: bool) -> Select[Any]:
         .outerjoin(LogStream, and_(LogStream.deployment_id == Deployment.id, LogStream.stream_name == name))
         .where(Deployment.id == bindparam("deployment"))
     )
+    return Prepared(lambda: statement)
 
 
 @cache
-def _readable(stage: str) -> Select[Any]:
+def _readable(stage: str) -> Prepared:
     of_deployment = Deployment.id == bindparam("deployment")
-    return _state().add_columns(*_STAGE).outerjoin(Stage, _STAGE_IS[stage]).where(of_deployment)
+    statement = _state().add_columns(*_STAGE).outerjoin(Stage, _STAGE_IS[stage]).where(of_deployment)
+    return Prepared(lambda: statement)
 
 
 @cache

@@ -5,16 +5,17 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, false, literal, select
+from sqlalchemy import ColumnElement, Select, and_, bindparam, false, literal, select
 
 from relman_server.catalog import store as catalog
 from relman_server.catalog.model import Service
 from relman_server.kernel.db.model import alias_of
+from relman_server.kernel.db.prepared import Prepared
 from relman_server.kernel.db.transaction import Reading, Record, Transaction
 from relman_server.kernel.errors import NotFound
 from relman_server.kernel.ids import parse_id
-from relman_server.kernel.paging import Listed, Ordering, paginate
-from relman_server.kernel.sql import contains
+from relman_server.kernel.paging import Listed, Listing, Ordering
+from relman_server.kernel.sql import contains, referred
 from relman_server.releases.inputs import ListReleases
 from relman_server.releases.model import Release
 from relman_server.teams import store as teams
@@ -44,9 +45,13 @@ def _releases() -> Select[Any]:
     return select(*columns).join(Service, Service.id == Release.service_id)
 
 
+_BY_ID = Prepared(lambda: _releases().where(Release.id == bindparam("id")))
+
+
 def get_release(tx: Reading, reference: str) -> Record:
     """Return a release with its service_name; raises NotFound."""
-    found = tx.row(_releases().where(named(reference)))
+    release_id = parse_id(reference)
+    found = tx.row(_BY_ID, {"id": release_id}) if release_id else tx.row(_releases().where(named(reference)))
     if found is None:
         raise NotFound("release", reference)
     return found
@@ -82,31 +87,39 @@ def lock_release(tx: Transaction, reference: str) -> Record:
 
 def newest_published(tx: Reading, service_id: UUID) -> UUID | None:
     """Return the service's release that was published last; None before the first."""
-    found: UUID | None = tx.scalar(
+    found: UUID | None = tx.scalar(_NEWEST_PUBLISHED, {"service": service_id})
+    return found
+
+
+_NEWEST_PUBLISHED = Prepared(
+    lambda: (
         select(Release.id)
-        .where(Release.service_id == service_id, Release.published_at.is_not(None))
+        .where(Release.service_id == bindparam("service"), Release.published_at.is_not(None))
         .order_by(Release.published_at.desc(), Release.id.desc())
         .limit(1)
     )
-    return found
+)
+
+
+_LIST = Listing(
+    _releases,
+    _ORDERING,
+    {
+        # By the service's id, so that the index on it gives the order, too.
+        "service_id": lambda it: Release.service_id == select(Service.id).where(Service.id == it).scalar_subquery(),
+        "service_name": lambda it: Release.service_id == select(Service.id).where(Service.name == it).scalar_subquery(),
+        "status": lambda it: Release.status == it,
+        "start_date": lambda it: Release.created_at >= it,
+        "end_date": lambda it: Release.created_at < it,
+    },
+)
 
 
 def list_releases(tx: Reading, wanted: ListReleases) -> Listed:
     """Return a page of releases; raises NotFound for an unknown service."""
-    statement = _releases()
-    if wanted.service:
-        # By the service's id, so that the index on it gives the order, too.
-        service_id = select(Service.id).where(catalog.named(wanted.service)).scalar_subquery()
-        statement = statement.where(Release.service_id == service_id)
-    if wanted.status:
-        statement = statement.where(Release.status == wanted.status)
-    if wanted.start_date:
-        statement = statement.where(Release.created_at >= wanted.start_date)
-    if wanted.end_date:
-        statement = statement.where(Release.created_at < wanted.end_date)
-    if wanted.query:
-        statement = statement.where(contains(wanted.query, Release.version, Release.release_notes))
-    listed = paginate(tx, statement, _ORDERING, wanted)
+    values = {"status": wanted.status, "start_date": wanted.start_date, "end_date": wanted.end_date}
+    query = [contains(wanted.query, Release.version, Release.release_notes)] if wanted.query else []
+    listed = _LIST.page(tx, wanted, referred("service", wanted.service) | values, *query)
     if wanted.service and not listed.rows:
         catalog.get_service(tx, wanted.service)
     return listed

@@ -9,6 +9,11 @@ from relman_client.v1 import log_pb2 as pb
 from tests.factories import Caller, RunningServer, make_deployment
 
 
+def holder(*entries: pb.LogEntry) -> pb.WriteLogsRequest.Append:
+    """Entries in a message that brings them."""
+    return pb.WriteLogsRequest.Append(entries=entries)
+
+
 def lines(*texts: str, **fields: Any) -> list[pb.LogEntry]:
     """Return entries with these texts."""
     return [pb.LogEntry(text=text, **fields) for text in texts]

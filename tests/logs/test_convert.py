@@ -11,14 +11,14 @@ from relman_client.v1 import log_pb2 as pb
 from relman_server.logs import convert
 from relman_server.logs.inputs import MAX_CHUNK_BYTES, MAX_TEXT_BYTES, Wanted
 from relman_server.logs.lines import NumberedLines, appended_lines
-from tests.logs.steps import lines
+from tests.logs.steps import holder, lines
 
 NOW = datetime(2024, 5, 1, 12, tzinfo=UTC)
 
 
 def test_a_chunk_is_an_answer_of_a_tail_but_for_the_cursor() -> None:
     stage = uuid4()
-    (chunk,) = NumberedLines(lines("a", "b"), 5, NOW).chunks("build", stage, 4)
+    (chunk,) = NumberedLines(holder(*lines("a", "b")), 5, NOW).chunks("build", stage, 4)
     answer = pb.TailLogsResponse.FromString(convert.with_cursor(chunk.payload, "here"))
     assert answer.cursor == "here"
     assert answer.entries.stream_name == "build"
@@ -34,7 +34,7 @@ def test_a_chunk_knows_what_it_holds() -> None:
         pb.LogEntry(text="b", time=Timestamp(seconds=10, nanos=1_999), severity=common_pb2.SEVERITY_ERROR),
         pb.LogEntry(text="c", time=Timestamp(seconds=20)),
     ]
-    (chunk,) = NumberedLines(entries, 1, NOW).chunks("s", None, 0)
+    (chunk,) = NumberedLines(holder(*entries), 1, NOW).chunks("s", None, 0)
     epoch = datetime(1970, 1, 1, tzinfo=UTC)
     assert (chunk.first_sequence, chunk.last_sequence, chunk.entry_count, chunk.byte_size) == (1, 3, 3, 4)
     assert chunk.max_severity == common_pb2.SEVERITY_ERROR
@@ -43,7 +43,7 @@ def test_a_chunk_knows_what_it_holds() -> None:
 
 
 def test_only_what_comes_after_is_stored() -> None:
-    (chunk,) = NumberedLines(lines(*"abcde"), 11, NOW).chunks("s", None, 13)
+    (chunk,) = NumberedLines(holder(*lines(*"abcde")), 11, NOW).chunks("s", None, 13)
     assert (chunk.first_sequence, chunk.last_sequence) == (14, 15)
     assert [found.entry.text for found in convert.find(chunk.payload, Wanted())] == ["d", "e"]
 
@@ -63,7 +63,7 @@ def test_no_chunk_is_too_large_and_none_is_lost(count: int, size: int) -> None:
         )
         for _ in range(count)
     ]
-    chunks = NumberedLines(entries, 2**61, NOW).chunks("\N{SNOWMAN}" * 128, uuid4(), 2**61 - 1)
+    chunks = NumberedLines(holder(*entries), 2**61, NOW).chunks("\N{SNOWMAN}" * 128, uuid4(), 2**61 - 1)
     assert all(len(chunk.payload) <= MAX_CHUNK_BYTES for chunk in chunks)
     sequences = [found.entry.sequence for chunk in chunks for found in convert.find(chunk.payload, Wanted())]
     assert sequences == list(range(2**61, 2**61 + count))
@@ -80,7 +80,7 @@ def test_what_a_newer_client_says_besides_is_not_stored() -> None:
 
 
 def test_an_unfiltered_chunk_is_passed_on_as_it_is() -> None:
-    (chunk,) = NumberedLines(lines("a", "b"), 1, NOW).chunks("s", None, 0)
+    (chunk,) = NumberedLines(holder(*lines("a", "b")), 1, NOW).chunks("s", None, 0)
     assert convert.narrow(chunk.payload, Wanted()) is chunk.payload
     assert convert.narrow(chunk.payload, Wanted(), skip=2) == b""
     assert [found.index for found in convert.find(chunk.payload, Wanted(contains="b"))] == [1]

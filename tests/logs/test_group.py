@@ -25,13 +25,13 @@ from relman_server.logs.inputs import Opening
 from relman_server.logs.lines import NumberedLines
 from tests.conftest import serving
 from tests.factories import RunningServer, make_deployment, make_release, make_service, make_team, refused
-from tests.logs.steps import Writer, append, new_log, texts_of
+from tests.logs.steps import Writer, append, holder, new_log, texts_of
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 
 
 def _lines(first: int, *texts: str, finish: bool = False) -> NumberedLines:
-    return NumberedLines([pb.LogEntry(text=text) for text in texts], first, NOW, finish=finish)
+    return NumberedLines(holder(*(pb.LogEntry(text=text) for text in texts)), first, NOW, finish=finish)
 
 
 def _identity(server: RunningServer) -> Identity:

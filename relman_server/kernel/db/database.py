@@ -199,7 +199,7 @@ class Database:
                     elif snapshot:
                         connection.exec_driver_sql("BEGIN")
                     try:
-                        result = fn(Reading(connection, call, self._clock.now(), self.engine), *args)
+                        result = fn(Reading(connection, call, self._clock.now()), *args)
                     finally:
                         if snapshot and self.engine == "sqlite":
                             connection.exec_driver_sql("ROLLBACK")

@@ -50,7 +50,11 @@ def write_engine(url: str | URL, connections: int) -> Engine:
 def read_engine(url: str | URL, connections: int) -> Engine:
     """Return the engine of reads: every statement stands alone, one round trip and nothing around it."""
     parsed = make_url(url)
-    options: dict[str, Any] = {"isolation_level": "AUTOCOMMIT", "pool_reset_on_return": None}  # engine options
+    options: dict[str, Any] = {  # engine options
+        "isolation_level": "AUTOCOMMIT",
+        "skip_autocommit_rollback": True,
+        "pool_reset_on_return": None,
+    }
     if parsed.get_backend_name() == "sqlite":
         engine = create_engine(parsed, pool_size=connections, **_sqlite_options(), **options)
         _prepare_sqlite(engine)

@@ -3,16 +3,17 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from uuid import UUID
 
-from sqlalchemy import Connection, CursorResult, Executable, Row, event, insert, select
+from sqlalchemy import Connection, CursorResult, Executable, Row, Table, event, insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.exc import StaleDataError
 
 from relman_server.kernel.db import audit, failures
 from relman_server.kernel.db.model import Resource, etag
+from relman_server.kernel.db.prepared import Prepared
 from relman_server.kernel.errors import Aborted, RelmanError
 from relman_server.kernel.events import Events
 from relman_server.kernel.identity import Call, Identity
@@ -37,24 +38,30 @@ class Reading:
         engine: "sqlite" or "postgresql".
     """
 
-    def __init__(self, source: Connection | Session, call: Call, now: datetime, engine: str) -> None:
-        self._source = source
-        self._execute: Callable[..., Any] = source.execute  # of a Result, whatever executes
+    def __init__(self, connection: Connection, call: Call, now: datetime) -> None:
+        self._connection = connection
+        self._execute: Callable[..., Any] = connection.execute
         self.call = call
         self.now = now
-        self.engine = engine
+        self.engine = connection.dialect.name
 
     @property
     def caller(self) -> Identity:
         """Who calls; raises Unauthenticated when nobody is known."""
         return self.call.caller
 
-    def rows(self, statement: Executable, parameters: Parameters | None = None) -> Sequence[Record]:
+    def rows(self, statement: Executable | Prepared, parameters: Parameters | None = None) -> Sequence[Record]:
         """Return all rows."""
+        if isinstance(statement, Prepared):
+            return self._rows(statement, parameters)
         return self._execute(statement, parameters).all()  # type: ignore[no-any-return]  # of a Result, whatever executes
 
-    def row(self, statement: Executable, parameters: Parameters | None = None) -> Record | None:
+    def row(self, statement: Executable | Prepared, parameters: Parameters | None = None) -> Record | None:
         """Return the only row, or None."""
+        if isinstance(statement, Prepared):
+            found = self._rows(statement, parameters)
+            assert len(found) <= 1
+            return found[0] if found else None
         return self._execute(statement, parameters).one_or_none()  # type: ignore[no-any-return]  # as above
 
     def tuples(self, statement: Executable, parameters: Parameters | None = None) -> Iterator[tuple[Any, ...]]:
@@ -63,14 +70,23 @@ class Reading:
         For very many rows: they cost half of what those of `rows` do. SQLite finds them while they are taken, so of
         those that are left nothing is read; PostgreSQL has sent them all by then.
         """
-        connection = self._source.connection() if isinstance(self._source, Session) else self._source
-        with closing(connection.execute(statement, parameters)) as result:
+        with closing(self._connection.execute(statement, parameters)) as result:
             cursor: Any = result.cursor  # of the driver
             yield from cursor if self.engine == "sqlite" else cursor.fetchall()
 
-    def scalar(self, statement: Executable, parameters: Parameters | None = None) -> Any:
+    def scalar(self, statement: Executable | Prepared, parameters: Parameters | None = None) -> Any:
         """Return the first column of the first row, or None."""
+        if isinstance(statement, Prepared):
+            found = self._rows(statement, parameters)
+            return found[0][0] if found else None
         return self._execute(statement, parameters).scalar()
+
+    def _rows(self, prepared: Prepared, parameters: Parameters | None) -> Sequence[Any]:
+        assert isinstance(parameters, dict)
+        return prepared.rows(self._connection, parameters)
+
+
+_ADD_ENTRIES = insert(cast("Table", audit.AuditEntry.__table__))
 
 
 class Transaction(Reading):
@@ -81,13 +97,23 @@ class Transaction(Reading):
     """
 
     def __init__(self, session: Session, call: Call, now: datetime, events: Events) -> None:
-        super().__init__(session, call, now, session.get_bind().dialect.name)
+        super().__init__(session.connection(), call, now)
+        self._execute = session.execute
         self._session = session
         self._events = events
         self._recorder = audit.Recorder()
         self._hooks: list[Callable[[], None]] = []
-        session.connection().info["recorder"] = self._recorder
+        self._connection.info["recorder"] = self._recorder
         event.listen(session, "before_flush", lambda session, *_: self._recorder.before_flush(session, now))
+
+    def tuples(self, statement: Executable, parameters: Parameters | None = None) -> Iterator[tuple[Any, ...]]:
+        """As of a Reading."""
+        self._session.flush()  # what is pending has to be found
+        return super().tuples(statement, parameters)
+
+    def _rows(self, prepared: Prepared, parameters: Parameters | None) -> Sequence[Any]:
+        self._session.flush()  # as above
+        return super()._rows(prepared, parameters)
 
     def add(self, entity: object, *, conflict: RelmanError | None = None) -> None:
         """Insert a row; raise `conflict` when one with the same key exists."""
@@ -199,5 +225,5 @@ class Transaction(Reading):
         self.flush()
         audit.check(self._recorder, self.call.policy.action if self.call.policy else None)
         if self._recorder.entries:
-            self._session.execute(insert(audit.AuditEntry), self._recorder.entries)
+            self._connection.execute(_ADD_ENTRIES, self._recorder.entries)
         return self._hooks

@@ -5,7 +5,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from operator import attrgetter
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
@@ -64,13 +64,13 @@ def writer(message: type[M], **computed: Callable[[Source], Any]) -> Callable[[S
         computed.setdefault("etag", lambda row: etag(row.id, row.row_version))
     plain = [(field.name, _converter(field)) for field in descriptor.fields if field.name not in computed]
 
+    names = [name for name, _ in plain]
+    read = _attributes(names)
+
     def write(row: Source) -> M:
-        read = row.get if isinstance(row, Mapping) else partial(getattr, row)
-        values: dict[str, Any] = {}  # what the message's constructor takes
-        for name, convert in plain:
-            value = read(name)
-            if value is not None:
-                values[name] = convert(value)
+        found = [row.get(name) for name in names] if isinstance(row, Mapping) else read(row)
+        pairs = zip(plain, found, strict=True)
+        values = {name: convert(value) for (name, convert), value in pairs if value is not None}
         for name, compute in computed.items():
             value = compute(row)
             if value is not None:
@@ -78,6 +78,14 @@ def writer(message: type[M], **computed: Callable[[Source], Any]) -> Callable[[S
         return message(**values)
 
     return write
+
+
+def _attributes(names: Sequence[str]) -> Callable[[Source], Sequence[Any]]:
+    """Return the function that reads attributes of a row, all at one go."""
+    if not names:
+        return lambda row: ()
+    read = attrgetter(*names)
+    return read if len(names) > 1 else lambda row: (read(row),)
 
 
 def page_writer(message: type[M], plural: str, write: Callable[[Source], Message]) -> Callable[[Listed], M]:

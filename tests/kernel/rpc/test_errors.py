@@ -80,7 +80,7 @@ async def _settled(server: RunningServer) -> None:
     """Wait until nothing is written for a while, the server's own housekeeping included, which has several steps."""
     idle = 0
     for _ in range(500):
-        idle = 0 if server.app.db._writers._waiting else idle + 1
+        idle = 0 if server.app.db._writers.expected else idle + 1
         if idle == 5:
             return
         await asyncio.sleep(0.02)
