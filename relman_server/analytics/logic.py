@@ -2,16 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
-from operator import attrgetter
 from types import SimpleNamespace
-from uuid import UUID
 
 from relman_server.analytics import store, summary
 from relman_server.analytics.calendar import DAY, Range
+from relman_server.analytics.contributing import Behind, Contributing
 from relman_server.analytics.inputs import PagedQuestion, Question
 from relman_server.analytics.scope import Group, Grouping, Scope
-from relman_server.analytics.store import Behind, Failures
+from relman_server.analytics.store import Failures
 from relman_server.analytics.summary import DEFINITION_VERSION, MICROSECONDS, Counts, Groups, Summary
 from relman_server.kernel.db.transaction import Reading, Record
 from relman_server.kernel.paging import Listed
@@ -95,7 +93,7 @@ def _summaries(tx: Reading, scope: Scope, groups: Sequence[Group]) -> Mapping[Gr
     lead = store.lead_times(tx, scope)
     failures = store.failures_of(tx, scope)
     unlinked = store.unlinked_incidents(tx, scope)
-    ids = _Contributing(tx, scope, days, counts)
+    ids = Contributing(tx, scope, days, counts)
     successes = ids.of(Behind.SUCCESSES, "successes")
     carriers = ids.of(Behind.CARRIERS, "ended")
     rework = ids.of(Behind.REWORK, "rework")
@@ -116,39 +114,3 @@ def _summaries(tx: Reading, scope: Scope, groups: Sequence[Group]) -> Mapping[Gr
         )
         for group, each in counts.items()
     }
-
-
-class _Contributing:
-    """Finds the newest deployments behind numbers, and looks no further back than it must.
-
-    Args:
-        tx: Where to read.
-        scope: Of which.
-        days: What was counted, day by day, of each group.
-        counts: The sums of that.
-    """
-
-    def __init__(
-        self, tx: Reading, scope: Scope, days: Mapping[Group, Sequence[Record]], counts: Mapping[Group, Counts]
-    ) -> None:
-        self._tx = tx
-        self._scope = scope
-        self._days = days
-        self._counts = counts
-
-    def of(self, behind: Behind, count: str) -> Mapping[Group, list[UUID]]:
-        """Return them by group; `count` is what tells how many there are on a day."""
-        sizes = {group: getattr(each, count) for group, each in self._counts.items()}
-        since = {group: self._since(group, count, size) for group, size in sizes.items() if size}
-        return store.contributing(self._tx, behind, self._scope, since) if since else {}
-
-    def _since(self, group: Group, count: str, size: int) -> datetime:
-        """Return a time since when there are enough in a group, as far as that was counted."""
-        within, enough = self._scope.range, 2 * store.CONTRIBUTING
-        if size < enough:
-            return within.start
-        for row in sorted(self._days[group], key=attrgetter("day"), reverse=True):
-            enough -= getattr(row, count)
-            if enough <= 0:
-                break
-        return max(within.start, within.starts(within.first_day + DAY * row.day))

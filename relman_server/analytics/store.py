@@ -4,7 +4,6 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
 from functools import cache
 from operator import attrgetter
 from typing import Any
@@ -226,61 +225,6 @@ def _unlinked_incidents(shape: Shape) -> Select[Any]:
     unlinked = (Incident.deployment_id.is_(None), within(Incident.detected_at), shape.has(Incident))
     found = select(shape.grouped(Incident)).where(*unlinked).subquery()
     return select(found.c.grouped, func.count().label("size")).group_by(found.c.grouped)
-
-
-class Behind(StrEnum):
-    """Which deployments are behind a number."""
-
-    SUCCESSES = "SUCCESSES"
-    CARRIERS = "CARRIERS"
-    REWORK = "REWORK"
-    PIPELINE_FAILURES = "PIPELINE_FAILURES"
-
-
-@cache
-def _behind(shape: Shape, behind: Behind) -> Select[Any]:
-    """Select `grouped`, `id` and `number` of the newest deployments behind a number."""
-    if behind is Behind.CARRIERS:
-        found = ages(shape)
-        rows = select(found.c.grouped, found.c.id, found.c.at).where(found.c.value.is_not(None)).distinct()
-    else:
-        facts = Facts(shape)
-        condition = {
-            Behind.SUCCESSES: facts.is_base & facts.succeeded,
-            Behind.REWORK: facts.is_rework,
-            Behind.PIPELINE_FAILURES: facts.is_pipeline_failure,
-        }[behind]
-        rows = facts.select(condition)
-    found = newest(rows, CONTRIBUTING, of_each=bool(shape.groups))
-    return select(found).order_by(found.c.number)
-
-
-def contributing(
-    tx: Reading, behind: Behind, scope: Scope, since: Mapping[Group, datetime]
-) -> Mapping[Group, list[UUID]]:
-    """Return the newest deployments behind a number, by group.
-
-    Args:
-        tx: Where to read.
-        behind: Which deployments.
-        scope: Of which.
-        since: Of the groups that have any, since when to look, if that is enough: rarely are all of them wanted.
-    """
-    found: dict[Group, list[UUID]] = {}
-    recent = [group for group, start in since.items() if start > scope.range.start]
-    if recent:
-        found = _newest(tx, behind, scope.of(recent), min(since[group] for group in recent))
-    others = [group for group in since if len(found.get(group, ())) < CONTRIBUTING]
-    if others:
-        found |= _newest(tx, behind, scope.of(others), scope.range.start)
-    return found
-
-
-def _newest(tx: Reading, behind: Behind, scope: Scope, since: datetime) -> dict[Group, list[UUID]]:
-    found: dict[Group, list[UUID]] = {}
-    for row in tx.rows(_behind(scope.shape, behind), scope.parameters | {"start": since}):
-        found.setdefault(row.grouped, []).append(row.id)
-    return found
 
 
 def trend(tx: Reading, scope: Scope) -> Sequence[Record]:
