@@ -66,6 +66,17 @@ class Range:
             seconds=bisect_right(seconds, 0, key=lambda second: self._offset(start + timedelta(seconds=second)) != old)
         )
 
+    def beginnings(self) -> Iterator[tuple[datetime, int]]:
+        """Yield, in order, from when on it is which day, by number from 0: at midnights and changes of the clocks."""
+        untils = [*(change for change, _ in self.offsets[1:]), self.end]
+        for (since, offset), until in zip(self.offsets, untils, strict=True):
+            day = (since.astimezone(UTC) + offset).date()
+            yield since, (day - self.first_day).days
+            midnight = datetime(day.year, day.month, day.day, tzinfo=UTC) + DAY - offset
+            while midnight < until:
+                yield midnight, ((midnight + offset).date() - self.first_day).days
+                midnight += DAY
+
     def starts(self, day: date) -> datetime:
         """Return the first moment of a day: midnight, or when the clocks skip that, what comes in its place."""
         midnight = datetime(day.year, day.month, day.day, tzinfo=self.zone)

@@ -2,15 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from types import SimpleNamespace
-from uuid import UUID
 
 from relman_server.analytics import store, summary
 from relman_server.analytics.calendar import DAY, Range
-from relman_server.analytics.facts import Grouping, Scope
+from relman_server.analytics.contributing import Behind, Contributing
 from relman_server.analytics.inputs import PagedQuestion, Question
-from relman_server.analytics.store import Behind, Group
+from relman_server.analytics.scope import Group, Grouping, Scope
+from relman_server.analytics.store import Failures
 from relman_server.analytics.summary import DEFINITION_VERSION, MICROSECONDS, Counts, Groups, Summary
 from relman_server.kernel.db.transaction import Reading, Record
 from relman_server.kernel.paging import Listed
@@ -84,29 +83,28 @@ def _groups(tx: Reading, scope: Scope, page: Listed) -> Groups:
 
 def _summaries(tx: Reading, scope: Scope, groups: Sequence[Group]) -> Mapping[Group, Summary]:
     """Return the metrics of every group."""
-    counts: dict[Group, Counts] = {group: Counts() for group in groups}
-    days = store.daily_counts(tx, scope) if groups else ()
-    for row in days:
-        counts[row.grouped].add(row)
     if not groups:
         return {}
+    days: dict[Group, list[Record]] = {group: [] for group in groups}
+    for row in store.daily_counts(tx, scope):
+        days[row.grouped].append(row)
+    counts = {group: Counts.of(each) for group, each in days.items()}
     first = store.first_deployments(tx, scope)
     lead = store.lead_times(tx, scope)
-    recovery = store.recovery_times(tx, scope)
+    failures = store.failures_of(tx, scope)
     unlinked = store.unlinked_incidents(tx, scope)
-    ids = _Contributing(tx, scope, days)
+    ids = Contributing(tx, scope, days, counts)
     successes = ids.of(Behind.SUCCESSES, "successes")
-    carriers = ids.of(Behind.CARRIERS, "successes")
-    failures = ids.of(Behind.FAILURES, "failures")
-    recovered = ids.of(Behind.RECOVERED, "failures")
+    carriers = ids.of(Behind.CARRIERS, "ended")
     rework = ids.of(Behind.REWORK, "rework")
     broken = ids.of(Behind.PIPELINE_FAILURES, "pipeline_failures")
+    nothing = Failures()
     return {
         group: Summary(
             deployment_frequency=summary.frequency(each, scope.range, first.get(group), successes.get(group, ())),
             lead_time_for_changes=summary.lead_time(lead.get(group), carriers.get(group, ())),
-            change_failure_rate=summary.failure_rate(each, failures.get(group, ())),
-            time_to_restore=summary.time_to_restore(recovery.get(group), tx.now, recovered.get(group, ())),
+            change_failure_rate=summary.failure_rate(each.base, failures.get(group, nothing)),
+            time_to_restore=summary.time_to_restore(failures.get(group, nothing), tx.now),
             rework_rate=summary.share(each.rework, each.releases, rework.get(group, ())),
             deployment_failure_rate=summary.share(each.pipeline_failures, each.ended, broken.get(group, ())),
             unlinked_incidents=unlinked.get(group, 0),
@@ -116,36 +114,3 @@ def _summaries(tx: Reading, scope: Scope, groups: Sequence[Group]) -> Mapping[Gr
         )
         for group, each in counts.items()
     }
-
-
-class _Contributing:
-    """Finds the newest deployments behind numbers, and looks no further back than it must.
-
-    Args:
-        tx: Where to read.
-        scope: Of which.
-        days: What was counted, day by day.
-    """
-
-    def __init__(self, tx: Reading, scope: Scope, days: Sequence[Record]) -> None:
-        self._tx = tx
-        self._scope = scope
-        self._days = sorted(days, key=lambda row: row.day, reverse=True)
-
-    def of(self, behind: Behind, count: str) -> Mapping[Group, list[UUID]]:
-        """Return them by group; `count` is what tells how many there are on a day."""
-        if not any(getattr(row, count) for row in self._days):
-            return {}
-        return store.contributing(self._tx, behind, self._scope, self._since(count))
-
-    def _since(self, count: str) -> datetime:
-        """Return a time since when there are enough, as far as that was counted."""
-        within = self._scope.range
-        if self._scope.grouping is not Grouping.NONE:
-            return within.start
-        enough = 2 * store.CONTRIBUTING
-        for row in self._days:
-            enough -= getattr(row, count)
-            if enough <= 0:
-                return max(within.start, within.starts(within.first_day + DAY * row.day))
-        return within.start

@@ -6,7 +6,22 @@ Times are in microseconds on both, so spans are whole numbers and nothing of the
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, Double, Integer, Select, Subquery, Text, bindparam, case, cast, func, literal, select
+from sqlalchemy import (
+    ARRAY,
+    CTE,
+    BigInteger,
+    Double,
+    Integer,
+    Select,
+    Subquery,
+    Text,
+    bindparam,
+    case,
+    cast,
+    func,
+    literal,
+    select,
+)
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -32,7 +47,8 @@ class microseconds_between(FunctionElement[int]):  # noqa: N801 - named as funct
 @compiles(microseconds_between, "postgresql")
 def _span_on_postgresql(element: microseconds_between, compiler: SQLCompiler, **more: Any) -> str:
     start, end = (compiler.process(each, **more) for each in element.clauses)
-    return f"CAST(extract(epoch FROM {end} - {start}) * 1000000 AS bigint)"
+    # extract() would make numbers of any size, which take most of the time; these are exact up to 70 years.
+    return f"CAST(date_part('epoch', {end} - {start}) * 1000000 AS bigint)"
 
 
 @compiles(microseconds_between, "sqlite")
@@ -54,11 +70,20 @@ class local_day(FunctionElement[int]):  # noqa: N801 - as above
     inherit_cache = True
 
 
-@compiles(local_day, "postgresql")
-def _day_on_postgresql(element: local_day, compiler: SQLCompiler, **more: Any) -> str:
-    moment, offset, first = (compiler.process(each, **more) for each in element.clauses)
-    local = f"({moment} AT TIME ZONE 'UTC') + make_interval(secs => {offset})"
-    return f"(CAST({local} AS date) - CAST({first} AS date))"
+class day_among(FunctionElement[int]):  # noqa: N801 - as above
+    """The number of a time's day: of (time, beginnings of days in order, their numbers).
+
+    To look it up takes PostgreSQL a tenth of the time that it takes to compute it.
+    """
+
+    type = Integer()
+    inherit_cache = True
+
+
+@compiles(day_among, "postgresql")
+def _day_on_postgresql(element: day_among, compiler: SQLCompiler, **more: Any) -> str:
+    moment, beginnings, numbers = (compiler.process(each, **more) for each in element.clauses)
+    return f"({numbers})[width_bucket({moment}, {beginnings})]"
 
 
 @compiles(local_day, "sqlite")
@@ -69,13 +94,17 @@ def _day_on_sqlite(element: local_day, compiler: SQLCompiler, **more: Any) -> st
     return f"CAST(julianday({local}) - julianday({first}) AS INTEGER)"
 
 
-def day_of(moment: Expression, changes: int) -> FunctionElement[int]:
+def day_of(moment: Expression, engine: str, changes: int) -> FunctionElement[int]:
     """Return the number of a time's day, from 0, the first of the range; also where the clocks change.
 
     Args:
         moment: The time.
+        engine: "sqlite" or "postgresql".
         changes: How often the clocks change within the range; `day_parameters` says when.
     """
+    if engine == "postgresql":
+        beginnings = bindparam("day_beginnings", type_=ARRAY(UtcDateTime()))
+        return day_among(moment, beginnings, bindparam("day_numbers", type_=ARRAY(Integer())))
     offset: Any = bindparam("offset_0", type_=Integer())
     if changes:
         # The last change first: the first condition that holds decides.
@@ -90,18 +119,22 @@ def day_of(moment: Expression, changes: int) -> FunctionElement[int]:
     return local_day(moment, offset, bindparam("first_day", type_=Text()))
 
 
-def day_parameters(within: Range) -> dict[str, Any]:  # values of parameters
-    """Return the values of the parameters of `day_of`."""
-    values: dict[str, Any] = {"first_day": within.first_day.isoformat(), "last_day": within.days - 1}
+def day_parameters(within: Range, engine: str) -> dict[str, Any]:  # values of parameters
+    """Return the values of the parameters of `day_of`, and the number of the `last_day`."""
+    values: dict[str, Any] = {"last_day": within.days - 1}
+    if engine == "postgresql":
+        beginnings, numbers = zip(*within.beginnings(), strict=True)
+        return values | {"day_beginnings": list(beginnings), "day_numbers": list(numbers)}
+    values["first_day"] = within.first_day.isoformat()
     for number, (change, offset) in enumerate(within.offsets):
         values[f"change_{number}"], values[f"offset_{number}"] = change, int(offset.total_seconds())
     return values
 
 
 def distribution(
-    values: Subquery, engine: str, by: Sequence[str], quantiles: Sequence[str], more: More = lambda _: {}
+    values: Subquery | CTE, engine: str, by: Sequence[str], quantiles: Sequence[str], more: More = lambda _: {}
 ) -> Select[Any]:
-    """Select how `value` is distributed: by group `size`, `total`, and exact quantiles.
+    """Select how `value` is distributed: by group `size`, and exact quantiles.
 
     A quantile that falls between two values is between them in proportion, as PostgreSQL's percentile_cont has it.
     Values that are NULL are `excluded`, and counted as such.
@@ -123,14 +156,25 @@ def distribution(
     columns = {
         "size": func.count(values.c.value),
         "excluded": func.count() - func.count(values.c.value),
-        "total": func.sum(values.c.value),
         **found,
         **more(values.c),
     }
     return select(*groups, *(column.label(name) for name, column in columns.items())).group_by(*groups)
 
 
-def _ranked(values: Subquery, by: Sequence[str]) -> Subquery:
+def which(engine: str, *conditions: Any) -> Any:  # an aggregate
+    """Return which of some conditions hold for any row, as a sum: 1 for the first, 2 for the second, 4 for the third.
+
+    Of each row the first that holds counts.
+    """
+    powers = [2**number for number in range(len(conditions))]
+    if engine == "postgresql":
+        return func.coalesce(func.bit_or(case(*zip(conditions, powers, strict=True), else_=0)), 0)
+    held = (func.coalesce(func.max(case((each, power))), 0) for each, power in zip(conditions, powers, strict=True))
+    return sum(held, start=literal(0))
+
+
+def _ranked(values: Subquery | CTE, by: Sequence[str]) -> Subquery:
     """Number the values of each group from 0, and say the `last` number; NULL comes after it."""
     groups = [values.c[name] for name in by]
     order = (values.c.value.is_(None), values.c.value)
@@ -156,14 +200,19 @@ def once(rows: Select[Any], name: str) -> Subquery:
     return rows.offset(0).subquery(name)
 
 
-def newest(rows: Select[Any], limit: int) -> Select[Any]:
-    """Select `grouped` and `id` of the newest rows of each group: the first `limit` by `at`.
+def newest(rows: Select[Any], limit: int, *, of_each: bool) -> Subquery:
+    """Select `grouped`, `id` and the `number` of the newest rows: the first `limit` by `at`, from 1.
 
     Args:
         rows: Has the columns `grouped`, `id` and `at`.
-        limit: How many of each group.
+        limit: How many.
+        of_each: So many of each group, and not of all together: then all are sorted.
     """
     found = rows.subquery()
-    number = func.row_number().over(partition_by=found.c.grouped, order_by=(found.c.at.desc(), found.c.id.desc()))
+    order = (found.c.at.desc(), found.c.id.desc())
+    if not of_each:
+        found = select(found).order_by(*order).limit(limit).subquery()
+        order = (found.c.at.desc(), found.c.id.desc())
+    number = func.row_number().over(partition_by=[found.c.grouped] if of_each else [], order_by=order)
     ranked = select(found.c.grouped, found.c.id, number.label("number")).subquery()
-    return select(ranked.c.grouped, ranked.c.id).where(ranked.c.number <= limit).order_by(ranked.c.number)
+    return select(ranked).where(ranked.c.number <= limit).subquery()

@@ -1,27 +1,38 @@
 """Queries of metrics: each answers one question for every group of a scope at once."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
 from functools import cache
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Double, Integer, Select, bindparam, case, cast, func, literal, select, true
-
-from relman_server.analytics.facts import (
-    ENVIRONMENTS,
-    SERVICES,
-    Facts,
-    Grouping,
-    Scope,
-    Shape,
-    ages,
-    recoveries,
-    within,
+from sqlalchemy import (
+    Double,
+    Integer,
+    Select,
+    Uuid,
+    and_,
+    bindparam,
+    case,
+    cast,
+    false,
+    func,
+    literal,
+    null,
+    select,
+    true,
 )
+
+from relman_server.analytics.arrivals import ages
+from relman_server.analytics.facts import Facts
+from relman_server.analytics.failures import failures, recoveries
 from relman_server.analytics.inputs import PagedQuestion
-from relman_server.analytics.sql import distribution, newest
+from relman_server.analytics.model import Basis
+from relman_server.analytics.scope import ENVIRONMENTS, SERVICES, Group, Grouping, Scope, Shape, within
+from relman_server.analytics.sql import distribution, newest, which
 from relman_server.catalog.model import Service
 from relman_server.deployments.model import Deployment
 from relman_server.environments.model import Environment, EnvironmentType
@@ -34,10 +45,10 @@ from relman_server.kernel.sql import known_ids
 CONTRIBUTING = 100
 """How many deployments are named behind a number."""
 
-SORTED_IN_MEMORY = "48MB"
+BASES = tuple(Basis)
 
-Group = UUID | None
-"""A service's or an environment's id, or None where everything is one group."""
+SORTED_IN_MEMORY = "48MB"
+NO_GROUP = cast(null(), Uuid).label("grouped")
 
 _SERVICES = Ordering({"name": Service.name}, default="name", tie=Service.id)
 _ENVIRONMENTS = Ordering({"name": Environment.name}, default="name", tie=Environment.id)
@@ -100,51 +111,37 @@ def _first_deployments(shape: Shape) -> Select[Any]:
     return select(shape.grouped(found.c), found.c.first).where(found.c.first.is_not(None))
 
 
-COUNTS = ("base", "successes", "failures", "releases", "rework", "ended", "pipeline_failures")
-
-
 def daily_counts(tx: Reading, scope: Scope) -> Sequence[Record]:
-    """Return `grouped`, `day` and COUNTS of each group and day on which anything ended.
+    """Return `grouped`, `day` and facts.COUNTS of each group and day on which anything ended.
 
-    `base` are those that reached the environment, `successes` and `failures` of these; `releases` the successes of any
-    kind but repetitions, `rework` of these; `ended` all that have an outcome, `pipeline_failures` of these.
+    `base` are those that reached the environment, `successes` of these; `releases` the successes of any kind but
+    repetitions, `rework` of these; `ended` all that have an outcome, `pipeline_failures` of these.
     """
     return tx.rows(_daily_counts(scope.shape), scope.parameters)
 
 
 @cache
 def _daily_counts(shape: Shape) -> Select[Any]:
-    facts = Facts(shape)
-    conditions = {
-        "base": facts.is_base,
-        "successes": facts.is_base & facts.succeeded,
-        "failures": facts.is_failure,
-        "releases": facts.is_release_of_any_kind,
-        "rework": facts.is_rework,
-        "pipeline_failures": facts.is_pipeline_failure,
-    }
-    found = facts.select(
-        facts.grouped, facts.day, *(func.count().filter(each).label(name) for name, each in conditions.items())
-    )
-    return found.add_columns(func.count().label("ended")).group_by("grouped", "day")
+    return select(Facts(shape).daily())
 
 
 def lead_times(tx: Reading, scope: Scope) -> Mapping[Group, Record]:
-    """Return, by group, `size`, `total`, `p50` and `p90` of the ages of changes in microseconds.
+    """Return, by group, `size`, `p50` and `p90` of the ages of changes in microseconds.
 
-    And how many are `excluded`, having been made later, and the first and the last `basis` of the others.
+    And how many are `excluded`, having been made later, and which `bases` the others have, by sql.which: of BASES.
     """
     return {row.grouped: row for row in tx.rows(_lead_times(scope.shape), scope.parameters)}
 
 
 @cache
 def _lead_times(shape: Shape) -> Select[Any]:
-    return distribution(ages(shape), shape.engine, ["grouped"], ["p50", "p90"], _bases)
+    def bases(columns: Any) -> dict[str, Any]:  # of a subquery; aggregates
+        known = columns.value.is_not(None)
+        return {"bases": which(shape.engine, *(and_(known, columns.basis == basis) for basis in BASES))}
 
-
-def _bases(columns: Any) -> dict[str, Any]:  # of a subquery; aggregates
-    counted = case((columns.value.is_not(None), columns.basis))
-    return {"first_basis": func.min(counted), "last_basis": func.max(counted)}
+    quantiles = ["p50", "p90"]
+    found = distribution(ages(shape), shape.engine, shape.groups, quantiles, bases)
+    return found if shape.groups else found.add_columns(NO_GROUP)
 
 
 def daily_lead_times(tx: Reading, scope: Scope) -> Mapping[int, float]:
@@ -158,21 +155,63 @@ def _daily_lead_times(shape: Shape) -> Select[Any]:
     return distribution(ages(shape), shape.engine, ["day"], ["p50"])
 
 
-def recovery_times(tx: Reading, scope: Scope) -> Mapping[Group, Record]:
-    """Return, by group, `size`, `total` and `p50` of the times to recover in microseconds.
+@dataclass
+class Failures:
+    """The failures of a group.
 
-    And how many are `excluded`, being open, and when the `oldest` of these happened.
+    Attributes:
+        times: Of the times to recover, in microseconds: `size`, `total` and `p50`; how many are `excluded`, being open,
+            and when the `oldest` of these happened. None without any failures.
+        failed: The newest.
+        recovered: The newest of those that are over.
     """
-    return {row.grouped: row for row in tx.rows(_recovery_times(scope.shape), scope.parameters)}
+
+    times: Record | None = None
+    failed: list[UUID] = field(default_factory=list)
+    recovered: list[UUID] = field(default_factory=list)
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+        return self.times.size + self.times.excluded if self.times else 0
+
+
+def failures_of(tx: Reading, scope: Scope) -> Mapping[Group, Failures]:
+    """Return the failures by group: all that is asked of them at once, for to find them is most of the work."""
+    found: defaultdict[Group, Failures] = defaultdict(Failures)
+    for row in sorted(tx.rows(_failures_of(scope.shape), scope.parameters), key=attrgetter("number")):
+        if row.number == 0:
+            found[row.grouped].times = row if row.size + row.excluded else None
+        else:
+            (found[row.grouped].failed if row.failed else found[row.grouped].recovered).append(row.id)
+    return found
 
 
 @cache
-def _recovery_times(shape: Shape) -> Select[Any]:
-    return distribution(recoveries(shape), shape.engine, ["grouped"], ["p50"], _oldest)
+def _failures_of(shape: Shape) -> Select[Any]:
+    all_ = recoveries(shape)
+    times = distribution(all_, shape.engine, shape.groups, ["p50"], _total_and_oldest).subquery("times")
+    measures = ("size", "excluded", "total", "p50", "oldest")
+    of_all = select(
+        times.c.grouped if shape.groups else NO_GROUP,
+        cast(null(), Uuid).label("id"),
+        literal(0, Integer).label("number"),
+        false().label("failed"),
+        *(times.c[name] for name in measures),
+    )
+    known = select(all_.c.grouped, all_.c.id, all_.c.at)
+    failed = newest(known, CONTRIBUTING, of_each=bool(shape.groups))
+    recovered = newest(known.where(all_.c.value.is_not(None)), CONTRIBUTING, of_each=bool(shape.groups))
+    nothing = [null().label(name) for name in measures]
+    parts = (
+        select(each.c.grouped, each.c.id, each.c.number, is_failed.label("failed"), *nothing)
+        for each, is_failed in ((failed, true()), (recovered, false()))
+    )
+    return select(of_all.union_all(*parts).subquery())
 
 
-def _oldest(columns: Any) -> dict[str, Any]:  # as above
-    return {"oldest": func.min(case((columns.value.is_(None), columns.at)))}
+def _total_and_oldest(columns: Any) -> dict[str, Any]:  # as above
+    return {"total": func.sum(columns.value), "oldest": func.min(case((columns.value.is_(None), columns.at)))}
 
 
 def unlinked_incidents(tx: Reading, scope: Scope) -> Mapping[Group, int]:
@@ -188,57 +227,6 @@ def _unlinked_incidents(shape: Shape) -> Select[Any]:
     return select(found.c.grouped, func.count().label("size")).group_by(found.c.grouped)
 
 
-class Behind(StrEnum):
-    """Which deployments are behind a number."""
-
-    SUCCESSES = "SUCCESSES"
-    FAILURES = "FAILURES"
-    RECOVERED = "RECOVERED"
-    CARRIERS = "CARRIERS"
-    REWORK = "REWORK"
-    PIPELINE_FAILURES = "PIPELINE_FAILURES"
-
-
-@cache
-def _behind(shape: Shape, behind: Behind) -> Select[Any]:
-    """Select `grouped` and `id` of the newest deployments behind a number."""
-    if behind in {Behind.RECOVERED, Behind.CARRIERS}:
-        found = recoveries(shape) if behind is Behind.RECOVERED else ages(shape)
-        known = select(found.c.grouped, found.c.id, found.c.at).where(found.c.value.is_not(None))
-        return newest(known.distinct() if behind is Behind.CARRIERS else known, CONTRIBUTING)
-    facts = Facts(shape)
-    condition = {
-        Behind.SUCCESSES: facts.is_base & facts.succeeded,
-        Behind.FAILURES: facts.is_failure,
-        Behind.REWORK: facts.is_rework,
-        Behind.PIPELINE_FAILURES: facts.is_pipeline_failure,
-    }[behind]
-    rows = facts.select(facts.grouped, Deployment.id, Deployment.completed_at.label("at")).where(condition)
-    return newest(rows, CONTRIBUTING)
-
-
-def contributing(tx: Reading, behind: Behind, scope: Scope, since: datetime) -> Mapping[Group, list[UUID]]:
-    """Return the newest deployments behind a number, by group.
-
-    Args:
-        tx: Where to read.
-        behind: Which deployments.
-        scope: Of which.
-        since: Look only at what ended from then on, if that is enough: rarely are all of them wanted.
-    """
-    found = _newest(tx, _behind(scope.shape, behind), scope.parameters | {"start": since})
-    if since > scope.range.start and len(found.get(None, ())) < CONTRIBUTING:
-        return _newest(tx, _behind(scope.shape, behind), scope.parameters)
-    return found
-
-
-def _newest(tx: Reading, statement: Select[Any], parameters: Mapping[str, Any]) -> dict[Group, list[UUID]]:
-    found: dict[Group, list[UUID]] = {}
-    for row in tx.rows(statement, parameters):
-        found.setdefault(row.grouped, []).append(row.id)
-    return found
-
-
 def trend(tx: Reading, scope: Scope) -> Sequence[Record]:
     """Return `day`, `deployments`, `failures` and the `rolling_mean` of a week of every day of the range, in order."""
     return tx.rows(_trend(scope.shape), scope.parameters)
@@ -248,17 +236,19 @@ def trend(tx: Reading, scope: Scope) -> Sequence[Record]:
 def _trend(shape: Shape) -> Select[Any]:
     numbers = select(literal(0, Integer).label("day")).cte("calendar", recursive=True)
     numbers = numbers.union_all(select(numbers.c.day + 1).where(numbers.c.day < bindparam("last_day", type_=Integer())))
-    counts = _daily_counts(shape).subquery("counts")
+    counts, failed = Facts(shape).daily(), failures(shape)
+    days = select(shape.day(failed.c.at), func.count().label("size")).group_by("day").subquery("failed_on")
     deployments = func.coalesce(counts.c.base, 0)
     of_week = func.sum(deployments).over(order_by=numbers.c.day, rows=(-6, 0))
-    days = func.count().over(order_by=numbers.c.day, rows=(-6, 0))
+    days_of_week = func.count().over(order_by=numbers.c.day, rows=(-6, 0))
     return (
         select(
             numbers.c.day,
             deployments.label("deployments"),
-            func.coalesce(counts.c.failures, 0).label("failures"),
-            (cast(of_week, Double()) / days).label("rolling_mean"),
+            func.coalesce(days.c.size, 0).label("failures"),
+            (cast(of_week, Double()) / days_of_week).label("rolling_mean"),
         )
         .outerjoin(counts, counts.c.day == numbers.c.day)
+        .outerjoin(days, days.c.day == numbers.c.day)
         .order_by(numbers.c.day)
     )

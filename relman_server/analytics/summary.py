@@ -3,12 +3,15 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
 from relman_server.analytics import bands
 from relman_server.analytics.bands import Band
 from relman_server.analytics.calendar import DAY, Range
+from relman_server.analytics.facts import COUNTS
+from relman_server.analytics.store import BASES, Failures
 from relman_server.kernel.db.transaction import Record
 
 DEFINITION_VERSION = 1
@@ -66,24 +69,18 @@ class Counts:
 
     base: int = 0
     successes: int = 0
-    failures: int = 0
     releases: int = 0
     rework: int = 0
     ended: int = 0
     pipeline_failures: int = 0
     successes_on: dict[int, int] = field(default_factory=dict)
 
-    def add(self, row: Record) -> None:
-        """Add a day."""
-        self.base += row.base
-        self.successes += row.successes
-        self.failures += row.failures
-        self.releases += row.releases
-        self.rework += row.rework
-        self.ended += row.ended
-        self.pipeline_failures += row.pipeline_failures
-        if row.successes:
-            self.successes_on[row.day] = row.successes
+    @classmethod
+    def of(cls, days: Sequence[Record]) -> "Counts":
+        """Return the sum of days."""
+        found = cls(**{name: sum(map(attrgetter(name), days)) for name in COUNTS})
+        found.successes_on = {row.day: row.successes for row in days if row.successes}
+        return found
 
 
 @dataclass(frozen=True)
@@ -144,23 +141,29 @@ def lead_time(found: Record | None, ids: Sequence[UUID]) -> Metric:
         sample_size=found.size,
         band=bands.below(value, bands.LEAD_TIME),
         excluded=found.excluded,
-        basis=found.first_basis if found.first_basis == found.last_basis else "mixed",
+        basis=_basis(found),
         p90=found.p90 / MICROSECONDS,
         contributing_deployment_ids=ids,
     )
 
 
-def failure_rate(counts: Counts, ids: Sequence[UUID]) -> Metric:
+def _basis(found: Record) -> str:
+    there = [basis for number, basis in enumerate(BASES) if found.bases & 2**number]
+    return there[0] if len(there) == 1 else "mixed"
+
+
+def failure_rate(base: int, failures: Failures) -> Metric:
     """Return the share of failures of what reached the environment."""
-    if not counts.base:
+    if not base:
         return Metric(None, "ratio", 0, reason=NO_DEPLOYMENTS)
-    value = counts.failures / counts.base
+    value = failures.size / base
     band = bands.up_to(value, bands.FAILURE_RATE)
-    return Metric(value, "ratio", counts.base, band=band, contributing_deployment_ids=ids)
+    return Metric(value, "ratio", base, band=band, contributing_deployment_ids=failures.failed)
 
 
-def time_to_restore(found: Record | None, now: datetime, ids: Sequence[UUID]) -> Metric:
-    """Return the median time from failure to recovery, of what `store.recovery_times` found."""
+def time_to_restore(failures: Failures, now: datetime) -> Metric:
+    """Return the median time from failure to recovery."""
+    found = failures.times
     if found is None:
         return Metric(None, "seconds", 0, reason=NO_FAILURES)
     value = found.p50 / MICROSECONDS if found.size else None
@@ -172,7 +175,7 @@ def time_to_restore(found: Record | None, now: datetime, ids: Sequence[UUID]) ->
         excluded=found.excluded,
         reason=ALL_OPEN if value is None else "",
         mean=int(found.total) / found.size / MICROSECONDS if found.size else None,
-        contributing_deployment_ids=ids,
+        contributing_deployment_ids=failures.recovered,
         open_failures=found.excluded,
         oldest_open_age=now - found.oldest if found.oldest else None,
     )

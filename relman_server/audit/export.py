@@ -7,7 +7,6 @@ import base64
 import binascii
 import hashlib
 import struct
-from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -19,7 +18,7 @@ from relman_server.audit import convert, store, walking
 from relman_server.audit.formats import FORMATS, HEADER, Format
 from relman_server.audit.inputs import AuditExportFormat, ExportAuditLogs
 from relman_server.audit.store import FindUser
-from relman_server.audit.walking import Place
+from relman_server.audit.walking import Place, position_of
 from relman_server.kernel.db import Database
 from relman_server.kernel.db.transaction import Reading
 from relman_server.kernel.errors import InvalidInput, OutOfRange, Violation
@@ -138,14 +137,11 @@ def _lines(
     Rows after the last block of the part are in the block that is `following`, or in none when that is 0.
     """
     position, number = place.position, place.block
-    write = wanted.format.writer()
-    ends = [block.last_position for block in part.blocks]
-    numbers = [*(str(block.number) for block in part.blocks), str(following)]
-    for row, block in walking.merged(part):
-        if block is None:
-            position = row[0]
-            yield write(row, numbers[bisect_left(ends, position)]), position, number
-            continue
-        number = block.number
-        if wanted.with_blocks:
+    write = wanted.format.write
+    for rows, block in walking.merged(part):
+        for row, line in zip(rows, write(rows, block.number if block else following), strict=True):
+            position = position_of(row)
+            yield line, position, number
+        number = block.number if block else number
+        if block and wanted.with_blocks:
             yield walking.block(block, pruned).line() + b"\n", position, number

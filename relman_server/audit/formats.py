@@ -1,32 +1,18 @@
-"""How an export writes a row: as CSV for spreadsheets, or as JSON lines, which is what blocks are hashed over."""
+"""How an export writes rows: as CSV for spreadsheets, or as JSON lines, which is what blocks are hashed over.
 
-import csv
-from collections.abc import Callable
+Rows are written many at a time: for each alone, the csv module would take five times as long.
+"""
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
-from typing import Any
 
 from relman_client.audit_chain import row_line
 from relman_server.audit.inputs import AuditExportFormat
+from relman_server.audit.walking import Row
 
 # What a spreadsheet may take for the beginning of a formula, or for something that hides one:
 # https://owasp.org/www-community/attacks/CSV_Injection
 FORMULA = frozenset("=+-@\t\r\n")
-COLUMNS = (
-    "action",
-    "created_at",
-    "details",
-    "id",
-    "ip_address",
-    "outcome",
-    "request_id",
-    "resource_id",
-    "resource_type",
-    "user_agent",
-    "user_id",
-    "username",
-    "block",
-)
 ORDER = (
     "id",
     "created_at",
@@ -42,10 +28,9 @@ ORDER = (
     "block",
     "details",
 )
-_cells = itemgetter(*(COLUMNS.index(name) + 1 for name in ORDER))  # in a row, after its position
 
-Write = Callable[[Any, str], bytes]
-"""Returns a row, in a block of that number, as a line with its end."""
+Write = Callable[[Sequence[Row], int], list[bytes]]
+"""Returns rows that are in a block of that number as lines, each with its end."""
 
 
 @dataclass(frozen=True)
@@ -53,20 +38,12 @@ class Format:
     """How rows are written.
 
     Attributes:
-        writer: Makes what writes the rows of a part.
-        shows_block: Whether it wants to know the number of a row's block.
+        write: Writes some.
+        shows_block: Whether it wants to know the number of their block.
     """
 
-    writer: Callable[[], Write]
+    write: Write
     shows_block: bool = False
-
-
-class _Line:
-    """Takes what the csv module writes, and hands it back."""
-
-    def write(self, line: str) -> str:
-        """Return the line."""
-        return line
 
 
 def inert(cell: str) -> str:
@@ -74,19 +51,56 @@ def inert(cell: str) -> str:
     return f"'{cell}" if cell[:1] in FORMULA else cell
 
 
-def csv_writer() -> Write:
-    """Return what writes rows as RFC 4180 has it, one at a time."""
-    write = csv.writer(_Line(), lineterminator="\r\n").writerow
-    return lambda row, block: write([inert(cell) for cell in _cells((*row, block))]).encode()
+def quoted(cell: str) -> str:
+    """Return a cell as RFC 4180 has it, in quotes where it needs them."""
+    if '"' in cell or "," in cell or "\n" in cell or "\r" in cell:
+        doubled = cell.replace('"', '""')
+        return f'"{doubled}"'
+    return cell
 
 
-def json_writer() -> Write:
-    """Return what writes rows as JSON."""
-    return lambda row, _: row_line(*row[1:]) + b"\n"
+class _Cells(dict[str, str]):
+    """Cells by the texts in them; of what many rows have, each is made once."""
+
+    def __missing__(self, text: str) -> str:
+        self[text] = cell = quoted(inert(text))
+        return cell
 
 
-HEADER = csv_writer()(("", *COLUMNS[:-1]), COLUMNS[-1])
+def write_csv(rows: Sequence[Row], block: int) -> list[bytes]:
+    """Write rows as RFC 4180 has it. Ids and times need no quotes, and details, an object, begin no formula."""
+    cells = _Cells()
+    return [
+        (
+            f"{id_},{created_at},{cells[username]},{user_id},{cells[action]},{cells[resource_type]}"
+            f",{cells[resource_id]},{cells[outcome]},{cells[ip_address]},{cells[user_agent]},{cells[request_id]}"
+            f",{block},{quoted(details)}\r\n"
+        ).encode()
+        for (
+            _,
+            action,
+            created_at,
+            details,
+            id_,
+            ip_address,
+            outcome,
+            request_id,
+            resource_id,
+            resource_type,
+            user_agent,
+            user_id,
+            username,
+        ) in rows
+    ]
+
+
+def write_json(rows: Sequence[Row], _: int) -> list[bytes]:
+    """Write rows as JSON."""
+    return [row_line(*row[1:]) + b"\n" for row in rows]
+
+
+HEADER = f"{','.join(ORDER)}\r\n".encode()
 FORMATS = {
-    AuditExportFormat.CSV: Format(csv_writer, shows_block=True),
-    AuditExportFormat.JSON_LINES: Format(json_writer),
+    AuditExportFormat.CSV: Format(write_csv, shows_block=True),
+    AuditExportFormat.JSON_LINES: Format(write_json),
 }

@@ -4,9 +4,9 @@ A block is of the rows after the last one of the block before, up to a position 
 committed. Replicas seal one after the other: the chain's row is locked meanwhile.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
 
 from sqlalchemy import func, insert, select
 
@@ -14,6 +14,7 @@ from relman_client.audit_chain import GENESIS, Block, digest, row_line, rows_has
 from relman_server.audit import store, walking
 from relman_server.audit.model import AuditBlock
 from relman_server.audit.signing import BlockSigner
+from relman_server.audit.walking import Row, created_at_of, position_of
 from relman_server.kernel.db import Database
 from relman_server.kernel.db.audit import AuditChain, AuditEntry
 from relman_server.kernel.db.transaction import Record, Transaction
@@ -51,7 +52,7 @@ def seal(tx: Transaction, signer: BlockSigner | None, until: int | None = None) 
     rows = walking.read_rows(tx, after, until, limit=ROWS) if until > after else ()
     if rows:
         _append(tx, before, rows, signer)
-    return bool(rows) and rows[-1].position < until
+    return bool(rows) and position_of(rows[-1]) < until
 
 
 def sign_newest(tx: Transaction, signer: BlockSigner) -> None:
@@ -67,8 +68,8 @@ def _lock(tx: Transaction) -> Record | None:
     return store.head(tx)
 
 
-def _append(tx: Transaction, before: Record | None, rows: Any, signer: BlockSigner | None) -> None:
-    newest = datetime.fromisoformat(max(row.created_at for row in rows)) if rows else before.newest_at  # type: ignore[union-attr]  # an empty block has one before it
+def _append(tx: Transaction, before: Record | None, rows: Sequence[Row], signer: BlockSigner | None) -> None:
+    newest = datetime.fromisoformat(max(map(created_at_of, rows))) if rows else before.newest_at  # type: ignore[union-attr]  # an empty block has one before it
     block = Block(
         number=before.number + 1 if before else 1,
         previous=before.hash if before else GENESIS,
@@ -81,7 +82,7 @@ def _append(tx: Transaction, before: Record | None, rows: Any, signer: BlockSign
     tx.execute(
         insert(AuditBlock).values(
             number=block.number,
-            last_position=rows[-1].position if rows else before.last_position,  # type: ignore[union-attr]  # as above
+            last_position=position_of(rows[-1]) if rows else before.last_position,  # type: ignore[union-attr]  # as above
             row_count=block.rows,
             rows_hash=block.rows_hash,
             newest_at=newest,

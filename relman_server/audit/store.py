@@ -19,6 +19,8 @@ FindUser = Callable[[Reading, str], Record]
 """Returns the user that a reference means, or raises NotFound: users are above the audit log."""
 
 SYSTEM = "system"
+TYPED = ("created_at", "id", "user_id")
+"""Columns of a row that are no texts."""
 _ORDERING = Ordering({"created_at": AuditEntry.created_at}, default="created_at desc", tie=AuditEntry.id)
 
 
@@ -148,33 +150,17 @@ def details_text() -> ColumnElement[str]:
 
 
 def texts(engine: str) -> list[ColumnElement[str]]:
-    """Return a row's columns as texts, in the order and form that `audit_chain.row_line` takes them."""
-    text_of: dict[str, Callable[[Any, str], Any]] = {  # of columns of different types
-        "created_at": _time_text,
-        "id": _id_text,
-        "user_id": lambda column, engine: func.coalesce(_id_text(column, engine), "", type_=Text),
-    }
-    names = sorted(column.name for column in AuditEntry.__table__.columns if column.name != "position")
+    """Return a row's columns as texts, in the order in which `audit_chain.row_line` takes them.
+
+    On PostgreSQL they have its form, too; on SQLite they are as they are stored.
+    """
     columns = AuditEntry.__table__.columns
-    return [text_of.get(name, _as_it_is)(columns[name], engine).label(name) for name in names]
+    names = sorted(column.name for column in columns if column.name != "position")
+    texts_of = {name: _text_on_postgres(columns[name]) for name in TYPED} if engine == "postgresql" else {}
+    return [texts_of.get(name, type_coerce(columns[name], Text)).label(name) for name in names]
 
 
-def _as_it_is(column: Any, _: str) -> Any:  # columns of different types
-    return type_coerce(column, Text)
-
-
-def _time_text(column: Any, engine: str) -> Any:  # as above
-    if engine == "sqlite":
-        return func.replace(type_coerce(column, Text), " ", "T", type_=Text).op("||")("Z")
-    return func.to_char(func.timezone("UTC", column), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"', type_=Text)
-
-
-def _id_text(column: Any, engine: str) -> Any:  # as above
-    if engine == "postgresql":
-        return cast(column, Text)
-    text: Any = None
-    plain = type_coerce(column, Text)
-    for start, length in ((1, 8), (9, 4), (13, 4), (17, 4), (21, 12)):
-        part = func.substr(plain, start, length, type_=Text)
-        text = part if text is None else text.op("||")("-").op("||")(part)
-    return text
+def _text_on_postgres(column: Any) -> Any:  # columns of different types
+    if column.name == "created_at":
+        return func.to_char(func.timezone("UTC", column), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"', type_=Text)
+    return func.coalesce(cast(column, Text), "", type_=Text)

@@ -115,10 +115,11 @@ def _check(tx: Reading, checker: Checker, place: Place, wanted: _Range) -> tuple
     """Check what comes after a place; return the place after that, and whether it was the last."""
     part = walking.read(tx, place, wanted.until)
     pruned = store.chain(tx).pruned_position
-    for row, block in walking.merged(part):
-        if block is None:
+    for rows, block in walking.merged(part):
+        for row in rows:
             checker.row(row_line(*row[1:]))
-            continue
+        if block is None:
+            break
         if block.number > wanted.last_block:
             return part.place, True  # one without rows, at the same position
         checker.block(walking.block(block, pruned))

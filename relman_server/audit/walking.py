@@ -1,11 +1,13 @@
 """The audit log in its own order, a bounded part at a time: so many rows and bytes in a statement, and no more."""
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, Select, func, select
 
 from relman_client.audit_chain import Block
 from relman_server.audit import store
@@ -13,12 +15,17 @@ from relman_server.audit.model import AuditBlock
 from relman_server.kernel.db.audit import AuditEntry
 from relman_server.kernel.db.transaction import Reading, Record
 
-ROWS = 1000
+ROWS = 4000
 BYTES = 2 * 1024 * 1024
 """Of details. A part ends with the row that goes beyond."""
 POSITIONS = 50_000
 """Among which a statement looks for rows, so that a filter that matches few is no long statement either."""
 BLOCKS = 1000
+
+Row = tuple[Any, ...]
+"""A position, and what `audit_chain.row_line` takes. Of a million of them, names would cost more than all else."""
+position_of = itemgetter(0)
+created_at_of = itemgetter(2)
 
 
 @dataclass(frozen=True)
@@ -34,13 +41,13 @@ class Part:
     """What comes next.
 
     Attributes:
-        rows: Each a position, and what `audit_chain.row_line` takes.
+        rows: In order.
         blocks: Those that end among the rows, or before.
         place: After them.
         is_last: Nothing comes after it.
     """
 
-    rows: Sequence[Any]
+    rows: Sequence[Row]
     blocks: Sequence[Record]
     place: Place
     is_last: bool
@@ -52,8 +59,8 @@ def read_rows(
     until: int,
     where: Sequence[ColumnElement[bool]] = (),
     limit: int = ROWS,
-) -> Sequence[Any]:
-    """Return rows after a position as texts, in order: as many as fit into a part, and at least one where there is one.
+) -> Sequence[Row]:
+    """Return rows after a position, in order: as many as fit into a part, and at least one where there is one.
 
     Args:
         tx: Where to read.
@@ -62,17 +69,40 @@ def read_rows(
         where: Which rows.
         limit: How many at most.
     """
-    length = (func.length if tx.engine == "sqlite" else func.octet_length)(store.details_text())
-    before = func.sum(length).over(order_by=AuditEntry.position, rows=(None, 0)) - length
-    found = (
-        select(AuditEntry.position, *store.texts(tx.engine), before.label("before"))
+    columns: list[Any] = [AuditEntry.position, *store.texts(tx.engine)]  # of different types
+    found: Select[Any] = (
+        select(*columns)
         .where(AuditEntry.position > after, AuditEntry.position <= until, *where)
         .order_by(AuditEntry.position)
         .limit(limit)
-        .subquery()
     )
+    return _taken(tx, found) if tx.engine == "sqlite" else list(tx.tuples(_of_a_part(found)))
+
+
+def _of_a_part(rows: Select[Any]) -> Select[Any]:
+    """Return the first of some rows, as PostgreSQL finds them: it would send all, however large."""
+    length = func.octet_length(store.details_text())
+    before = func.sum(length).over(order_by=AuditEntry.position, rows=(None, 0)) - length
+    found = rows.add_columns(before.label("before")).subquery()
     columns = [column for column in found.columns if column.name != "before"]
-    return tx.rows(select(*columns).where(found.c.before < BYTES).order_by(found.c.position))
+    return select(*columns).where(found.c.before < BYTES).order_by(found.c.position)
+
+
+def _taken(tx: Reading, rows: Select[Any]) -> Sequence[Row]:
+    """Take the first of some rows, one by one, and give their texts the form of lines: in SQL, SQLite would be slow."""
+    taken: list[Row] = []
+    size = 0
+    for position, action, created_at, details, row_id, *others, user_id, username in tx.tuples(rows):
+        made, by = f"{created_at[:10]}T{created_at[11:]}Z", _uuid_text(user_id) if user_id else ""
+        taken.append((position, action, made, details, _uuid_text(row_id), *others, by, username))
+        size += len(details)
+        if size >= BYTES:
+            break
+    return taken
+
+
+def _uuid_text(digits: str) -> str:
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def read(
@@ -86,18 +116,17 @@ def read(
     Of what was pruned only the blocks are there, whether or not rows still are.
     """
     pruned = min(store.chain(tx).pruned_position, until)
-    rows: Sequence[Any] = ()
+    rows: Sequence[Row] = ()
     if place.position < pruned:
         end = pruned
     else:
-        # Without filters every position has a row, or had one; SQLite would sum up all that it may look at.
-        end = min(place.position + (POSITIONS if where else ROWS), until)
+        end = min(place.position + POSITIONS, until)
         rows = read_rows(tx, place.position, end, where)
-        end = rows[-1].position if rows else end
+        end = position_of(rows[-1]) if rows else end
     blocks = _blocks(tx, place.block, end)
     if len(blocks) == BLOCKS:
         end = blocks[-1].last_position
-        rows = [row for row in rows if row.position <= end]
+        rows = rows[: bisect_right(rows, end, key=position_of)]
     then = Place(max(end, place.position), blocks[-1].number if blocks else place.block)
     return Part(rows, blocks, then, is_last=end >= until and len(blocks) < BLOCKS)
 
@@ -111,19 +140,13 @@ def _blocks(tx: Reading, after: int, until: int) -> Sequence[Record]:
     )
 
 
-def merged(part: Part) -> Iterator[tuple[Any, Record | None]]:
-    """Yield each row, and each block after its rows: a row and None, or None and a block."""
-    rows = iter(part.rows)
-    row = next(rows, None)
+def merged(part: Part) -> Iterator[tuple[Sequence[Row], Record | None]]:
+    """Yield each block after its rows; at last the rows that are in none of them, and None."""
+    done = 0
     for block in part.blocks:
-        last = block.last_position
-        while row is not None and row[0] <= last:
-            yield row, None
-            row = next(rows, None)
-        yield None, block
-    while row is not None:
-        yield row, None
-        row = next(rows, None)
+        before, done = done, bisect_right(part.rows, block.last_position, done, key=position_of)
+        yield part.rows[before:done], block
+    yield part.rows[done:], None
 
 
 def block(row: Record, pruned_position: int) -> Block:

@@ -114,6 +114,9 @@ class EventType(StrEnum):
     LEASE = "LEASE"
 
 
+UNUSUAL = "outcome IS NOT NULL AND (outcome <> 'SUCCEEDED' OR status = 'ROLLED_BACK' OR kind <> 'PLANNED')"
+
+
 class Deployment(Resource):
     """One way of a release into one environment.
 
@@ -162,23 +165,32 @@ class Deployment(Resource):
             postgresql_where=text("status = 'SUCCEEDED'"),
             sqlite_where=text("status = 'SUCCEEDED'"),
         ),
-        # Which way the newest with an outcome went.
+        # Which way the newest with an outcome went, and what came next.
         Index(
             "ix_deployment_outcome",
             "service_id",
             "environment_id",
             "completed_at",
+            postgresql_include=("id", "status", "outcome"),
             postgresql_where=text("outcome IS NOT NULL"),
             sqlite_where=text("outcome IS NOT NULL"),
         ),
-        # What came of deployments, for the metrics: everything that they look at, so that nothing else is read.
+        # How many ended, for the metrics: as small as can be, for they count all of a year.
         Index(
             "ix_deployment_facts",
             "environment_id",
             "completed_at",
-            postgresql_include=("service_id", "id", "kind", "status", "outcome", "production_impacted"),
             postgresql_where=text("outcome IS NOT NULL"),
             sqlite_where=text("outcome IS NOT NULL"),
+        ),
+        # Those that were not planned or did not go well, with everything that metrics look at.
+        Index(
+            "ix_deployment_unusual",
+            "environment_id",
+            "completed_at",
+            postgresql_include=("service_id", "id", "kind", "status", "outcome", "production_impacted"),
+            postgresql_where=text(UNUSUAL),
+            sqlite_where=text(UNUSUAL),
         ),
         # What repaired what.
         Index(

@@ -5,7 +5,7 @@ that have a word of it in their title, then those with one in a tag, then the ot
 high is among them, and a search costs about the same whatever it is for.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from relman_server.catalog import store as catalog
@@ -18,7 +18,7 @@ from relman_server.runbooks.indexing import about
 from relman_server.runbooks.inputs import SearchRunbooks
 from relman_server.runbooks.lookup import Lookup, lookup_of, names_in
 from relman_server.runbooks.query import Query, Term, Word, parse
-from relman_server.runbooks.snippet import snippet
+from relman_server.runbooks.snippet import Snippets
 from relman_server.runbooks.words import stems_of, words_of
 
 CANDIDATES = 500
@@ -27,8 +27,6 @@ SUSPECTS = 300
 """The same, for a deployment: they are compared with more words."""
 BATCH = 25
 BATCH_BYTES = 3_500_000
-
-Newest = Callable[[Reading, Lookup, int], Sequence[Record]]
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,6 @@ def search_runbooks(tx: Reading, wanted: SearchRunbooks) -> Listed:
     """Return a page of `Found`; raises NotFound for an unknown service, environment or deployment."""
     failure = failure_of(tx, wanted.deployment) if wanted.deployment else None
     facets = list(_facets(tx, wanted))
-    search_store.prepare(tx)
     query = parse(wanted.query)
     if failure is not None:
         ranked = _help_for(tx, wanted, query, facets, failure)
@@ -105,19 +102,24 @@ def _help_for(
 
 
 def _candidates(
-    tx: Reading, lookup: Lookup, narrower: Sequence[Lookup], newest: Newest, limit: int, wanted: SearchRunbooks
+    tx: Reading,
+    lookup: Lookup,
+    narrower: Sequence[Lookup],
+    newest: search_store.Newest,
+    limit: int,
+    wanted: SearchRunbooks,
 ) -> tuple[Sequence[Record], int, bool]:
     """Return what to rank, and how many match in all: exactly, or at least."""
-    rows = newest(tx, lookup, limit + 1)
-    if len(rows) <= limit:
-        return rows, len(rows), True
+    counted = None if wanted.exact_total else max(COUNTED, limit) + 1
+    rows, total = search_store.candidates(tx, lookup, newest, limit + 1, counted)
+    if total <= limit:
+        return rows, total, True
     chosen: dict[int, Record] = {}
     for each in narrower:
         chosen |= {row.place: row for row in newest(tx, each, limit) if row.place not in chosen}
         if len(chosen) >= limit:
             break
     chosen |= {row.place: row for row in rows}
-    total = search_store.count(tx, lookup, None if wanted.exact_total else COUNTED + 1)
     exact = wanted.exact_total or total <= COUNTED
     return list(chosen.values())[:limit], total if exact else COUNTED, exact
 
@@ -131,6 +133,7 @@ def _ordered(rows: Sequence[Record], ranks: Sequence[float]) -> list[tuple[int, 
 def _shown(tx: Reading, rows: Sequence[tuple[int, int, float]], terms: Sequence[Term]) -> list[Found]:
     """Return a page with its texts, as far as an answer may hold them; the rest has none and is cut off later."""
     found: list[Found] = []
+    snippets = Snippets(terms)
     size = 0
     for start in range(0, len(rows), BATCH):
         batch = rows[start : start + BATCH]
@@ -138,7 +141,7 @@ def _shown(tx: Reading, rows: Sequence[tuple[int, int, float]], terms: Sequence[
         for number, place, rank in batch:
             runbook = runbooks[place]
             size += len(runbook.content)
-            found.append(Found(number, rank, runbook, snippet(runbook.title, runbook.content, terms)))
+            found.append(Found(number, rank, runbook, snippets.of(runbook.title, runbook.content)))
         if size > BATCH_BYTES:
             return found + [Found(number, rank) for number, _, rank in rows[start + BATCH :]]
     return found

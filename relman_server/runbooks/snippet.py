@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 
 from relman_server.runbooks.query import Beginning, Term, Word
-from relman_server.runbooks.words import places_of, stem_of
+from relman_server.runbooks.words import ASCII_WORD, STOP_WORDS, WORD, plain, stem_of
 
 MAX_CHARACTERS = 500
 """Of a snippet, besides its marks."""
@@ -18,45 +18,75 @@ _READ = 64 * 1024  # of a content; where so much has nothing to show, its beginn
 _ENOUGH = 200  # matches; the best place is among the first of them
 _SPACES = re.compile(r"\s+")
 
+_ANOTHER = (0, 0, "")  # a word that is in no phrase
+
 Span = tuple[int, int, int]
 """From, to, and which of the terms."""
 
 
-def snippet(title: str, content: str, terms: Sequence[Term]) -> str:
-    """Return the best part of a content or, when nothing of it matches, the title if that does."""
-    marks = _matches(content[:_READ], terms)
-    if not marks:
-        titled = _matches(title, terms)
-        if titled:
-            return _marked(title, 0, len(title), titled)
-    start, end = _window(content, marks)
-    return _marked(content, start, end, marks)
+class Snippets:
+    """Finds the best parts of runbooks for a search.
 
+    Args:
+        terms: What was looked for.
+    """
 
-def _matches(text: str, terms: Sequence[Term]) -> list[Span]:
-    """Return where terms are in a text, in order; of phrases each of the words."""
-    beginnings = {term.text: number for number, term in enumerate(terms) if isinstance(term, Beginning)}
-    begun = tuple(beginnings)
-    phrases: dict[str, list[tuple[tuple[str, ...], int]]] = {}  # by their last stem
-    for number, term in enumerate(terms):
-        if isinstance(term, Word):
-            phrases.setdefault(term.stems[-1], []).append((term.stems, number))
-    longest = max((len(stems) for each in phrases.values() for stems, _ in each), default=1)
-    found: list[Span] = []
-    recent: deque[tuple[int, int, str]] = deque(maxlen=longest)
-    for start, end, words in places_of(text):
-        for word in words:
-            stem = stem_of(word)
-            if not stem:
+    def __init__(self, terms: Sequence[Term]) -> None:
+        self._beginnings = {term.text: number for number, term in enumerate(terms) if isinstance(term, Beginning)}
+        self._phrases: dict[str, list[tuple[tuple[str, ...], int]]] = {}  # by their last stem
+        for number, term in enumerate(terms):
+            if isinstance(term, Word):
+                self._phrases.setdefault(term.stems[-1], []).append((term.stems, number))
+        self._longest = max((len(stems) for each in self._phrases.values() for stems, _ in each), default=1)
+        stems = (stem for term in terms if isinstance(term, Word) for stem in term.stems)
+        self._firsts = {text[0] for text in (*stems, *self._beginnings)}
+        self._firsts |= {first.upper() for first in self._firsts}
+        self._written = ASCII_WORD if self._longest > 1 else self._with_first()
+        self._read: dict[str, list[tuple[str, list[int]]]] = {}  # by words as they are written
+
+    def of(self, title: str, content: str) -> str:
+        """Return the best part of a content or, when nothing of it matches, the title if that does."""
+        marks = self._matches(content[:_READ])
+        if not marks:
+            titled = self._matches(title)
+            if titled:
+                return _marked(title, 0, len(title), titled)
+        start, end = _window(content, marks)
+        return _marked(content, start, end, marks)
+
+    def _with_first(self) -> re.Pattern[str]:
+        """Return what finds the words of ASCII that begin as terms do."""
+        firsts = "".join(map(re.escape, sorted(self._firsts)))
+        return re.compile(rf"(?<![^\W_])[{firsts}][^\W_]*" if firsts else "(?!)", re.ASCII)
+
+    def _matches(self, text: str) -> list[Span]:
+        """Return where terms are in a text, in order; of phrases each of the words."""
+        found: list[Span] = []
+        recent: deque[tuple[int, int, str]] = deque(maxlen=self._longest)
+        for match in (self._written if text.isascii() else WORD).finditer(text):
+            written = match[0]
+            if written[0] not in self._firsts and written.isascii():  # a word and its stem begin alike
+                if self._longest > 1 and written.lower() not in STOP_WORDS:
+                    recent.append(_ANOTHER)
                 continue
-            recent.append((start, end, stem))
-            if word.startswith(begun):
-                found += [(start, end, number) for begin, number in beginnings.items() if word.startswith(begin)]
-            if stem in phrases:
-                found += _ending(list(recent), phrases[stem])
-        if len(found) >= _ENOUGH:
-            break
-    return sorted(dict.fromkeys(found))
+            read = self._read.get(written)
+            for stem, begun in self._reading(written) if read is None else read:
+                recent.append((*match.span(), stem))
+                found += [(*match.span(), number) for number in begun]
+                if stem in self._phrases:
+                    found += _ending(list(recent), self._phrases[stem])
+            if len(found) >= _ENOUGH:
+                break
+        return sorted(dict.fromkeys(found))
+
+    def _reading(self, written: str) -> list[tuple[str, list[int]]]:
+        """Return the stems of what is written as one word, mostly one, each with the beginnings that it has."""
+        read = self._read[written] = [
+            (stem, [number for begin, number in self._beginnings.items() if word.startswith(begin)])
+            for word in plain(written)
+            if (stem := stem_of(word))
+        ]
+        return read
 
 
 def _ending(recent: Sequence[tuple[int, int, str]], phrases: Iterable[tuple[tuple[str, ...], int]]) -> list[Span]:

@@ -7,7 +7,6 @@ answers.
 import re
 import threading
 import unicodedata
-from collections.abc import Iterator
 from functools import lru_cache
 
 import Stemmer
@@ -18,7 +17,9 @@ LONGEST = 64
 # Chinese and Japanese put nothing between words: each character is one, and a text of several is found as a phrase.
 _IDEOGRAPHS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _ACCENTS = "\u0300-\u036f"
-_WORD = re.compile(rf"[{_IDEOGRAPHS}]|(?:[^\W_{_IDEOGRAPHS}][{_ACCENTS}]*)+")
+WORD = re.compile(rf"[{_IDEOGRAPHS}]|(?:[^\W_{_IDEOGRAPHS}][{_ACCENTS}]*)+")
+ASCII_WORD = re.compile(r"[^\W_]+", re.ASCII)
+"""Finds in a text of ASCII what WORD finds, five times as fast."""
 _ACCENT = re.compile(rf"[{_ACCENTS}]")
 
 # Words that tell nothing. Not among them are those that do in this field: down, off, out, over, up, no, not.
@@ -34,13 +35,8 @@ _local = threading.local()
 def words_of(text: str) -> list[str]:
     """Return the words of a text in their order: lower case, without accents, each of at most LONGEST characters."""
     if text.isascii():
-        return [word[:LONGEST] for word in _WORD.findall(text.lower())]
-    return [word for raw in _WORD.findall(text) for word in _plain(raw[:LONGEST])]
-
-
-def places_of(text: str) -> Iterator[tuple[int, int, list[str]]]:
-    """Return where in a text words are, from and to, and what `words_of` makes of each: mostly one."""
-    return ((match.start(), match.end(), _plain(match[0][:LONGEST])) for match in _WORD.finditer(text))
+        return [word[:LONGEST] for word in ASCII_WORD.findall(text.lower())]
+    return [word for raw in WORD.findall(text) for word in plain(raw)]
 
 
 @lru_cache(65_536)
@@ -63,8 +59,10 @@ def stems_of(words: list[str]) -> list[str]:
 
 
 @lru_cache(65_536)
-def _plain(raw: str) -> list[str]:
-    if raw.isascii():
-        return [raw.lower()]
-    apart = _ACCENT.sub("", unicodedata.normalize("NFKD", raw.casefold()))
-    return [word[:LONGEST] for word in _WORD.findall(unicodedata.normalize("NFC", apart).casefold())]
+def plain(written: str) -> list[str]:
+    """Return what `words_of` makes of what is written as one word, a match of WORD: mostly one."""
+    written = written[:LONGEST]
+    if written.isascii():
+        return [written.lower()]
+    apart = _ACCENT.sub("", unicodedata.normalize("NFKD", written.casefold()))
+    return [word[:LONGEST] for word in WORD.findall(unicodedata.normalize("NFC", apart).casefold())]

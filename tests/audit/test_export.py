@@ -15,7 +15,7 @@ from relman_client.audit_chain import ChainError, ExportError, canonical
 from relman_client.v1 import audit_pb2 as pb
 from relman_client.v1 import auth_pb2
 from relman_server.audit import export, walking
-from relman_server.audit.formats import inert
+from relman_server.audit.formats import ORDER, inert, write_csv
 from relman_server.kernel.db import Transaction
 from relman_server.kernel.streams.delivery import Delivery
 from relman_server.teams.model import Team
@@ -24,6 +24,7 @@ from tests.factories import Caller, RunningServer, make_team, refused, unique
 from tests.statements import statements
 
 CANARY = "canary-in-a-coal-mine-43"
+COLUMNS = sorted(set(ORDER) - {"block"})
 NASTY = '=HYPERLINK("http://x")\r\n, "quoted" \N{SNOWMAN} \x1f\x7f\\ \u2028'
 
 
@@ -72,6 +73,21 @@ async def test_cells_that_begin_like_formulas_are_inert(own_server: RunningServe
 def test_each_beginning_of_a_formula_is_known(start: str) -> None:
     assert inert(f"{start}1") == f"'{start}1"
     assert inert(f"1{start}") == f"1{start}"
+
+
+def test_csv_is_what_the_csv_module_writes() -> None:
+    """Every cell with every sign that means something, at its beginning and within."""
+    signs = ["", "=", "-", "\t", '"', ",", "\r", "\n", "'", " ", ";", NASTY, '""', "\N{SNOWMAN}"]
+    texts = [f"{first}a{second}" for first in signs for second in signs]
+    rows = [
+        (1, text, "2026-11-25T21:00:00.000000Z", canonical({"text": text}), "0" * 36, *[text[::-1]] * 6, "", text)
+        for text in texts
+    ]
+    written = io.StringIO(newline="")
+    for row in rows:
+        said = dict(zip(COLUMNS, map(str, row[1:]), strict=True)) | {"block": "7"}
+        csv.writer(written, lineterminator="\r\n").writerow([inert(said[name]) for name in ORDER])
+    assert b"".join(write_csv(rows, 7)) == written.getvalue().encode()
 
 
 async def test_json_lines_are_canonical_and_verify_offline(own_server: RunningServer) -> None:

@@ -1,0 +1,74 @@
+"""How old changes were when they arrived, as a select."""
+
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, Subquery, Text, bindparam, case, func, select, true
+
+from relman_server.analytics.model import DeliveredChange
+from relman_server.analytics.scope import ENVIRONMENTS, SERVICES, Grouping, Shape, within
+from relman_server.analytics.sql import microseconds_between, once
+from relman_server.catalog.model import Service
+from relman_server.deployments.model import Deployment, Outcome
+from relman_server.environments.model import Environment
+
+
+def ages(shape: Shape) -> Subquery:
+    """Select of every change that reached the scope in the range how old it was then, as `value` in microseconds.
+
+    And `grouped`, `day`, `id` of its deployment, `at` and `basis`. The value is NULL when it was made later than that.
+    What came with a service's first success is left out.
+    """
+    change = DeliveredChange
+    took = microseconds_between(change.committed_at, change.delivered_at)
+    found = select(
+        shape.grouped(change),
+        shape.day(change.delivered_at),
+        change.deployment_id.label("id"),
+        change.delivered_at.label("at"),
+        change.basis,
+        case((change.committed_at <= change.delivered_at, took)).label("value"),
+    ).where(within(change.delivered_at), shape.has(change), change.deployment_id.not_in(_first_successes(shape)))
+    if shape.grouping is not Grouping.ENVIRONMENT and shape.places > 1:
+        found = found.where(*(~_was_in(place) for place in range(shape.places)))
+    return once(found, "ages")
+
+
+def _was_in(place: int) -> ColumnElement[bool]:
+    """Return the condition that a change reached an environment of the scope, by its number, before."""
+    return DeliveredChange.earlier.contains(bindparam(f"place_{place}", type_=Text()))
+
+
+def _first_successes(shape: Shape) -> Select[tuple[UUID]]:
+    """Select the `id` of the first success of every service, in each group: one look into an index for each pair."""
+    first = (
+        select(Deployment.id)
+        .where(
+            Deployment.service_id == Service.id,
+            Deployment.environment_id == Environment.id,
+            Deployment.outcome.is_not(None),
+            Deployment.outcome == Outcome.SUCCEEDED,
+        )
+        .order_by(Deployment.completed_at, Deployment.id)
+        .limit(1)
+        .correlate(Service, Environment)
+        .scalar_subquery()
+    )
+    pairs = select(Service.id.label("service_id"), Environment.id.label("environment_id"), first.label("id")).join(
+        Environment, true()
+    )
+    pairs = pairs.where(Environment.id.in_(ENVIRONMENTS))
+    if not shape.all_services:
+        pairs = pairs.where(Service.id.in_(SERVICES))
+    found = pairs.subquery("first_of_pair")
+    same = [found.c.service_id, *([found.c.environment_id] if shape.grouping is Grouping.ENVIRONMENT else [])]
+    ranked = (
+        select(
+            Deployment.id,
+            func.row_number()
+            .over(partition_by=same, order_by=(Deployment.completed_at, Deployment.id))
+            .label("number"),
+        )
+        .join(found, found.c.id == Deployment.id)
+        .subquery("first_of_service")
+    )
+    return select(ranked.c.id).where(ranked.c.number == 1)
