@@ -196,6 +196,8 @@ class Database:
                     connection = pooled
                     if snapshot and self.engine == "postgresql":
                         connection = pooled.execution_options(isolation_level="REPEATABLE READ")
+                        # Said, since what runs on the driver's cursor would begin it unnoticed, and nobody end it.
+                        connection.begin()
                     elif snapshot:
                         connection.exec_driver_sql("BEGIN")
                     try:

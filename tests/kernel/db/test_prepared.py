@@ -14,6 +14,7 @@ from relman_server.deployments import store as deployments
 from relman_server.environments import store as environments
 from relman_server.kernel.db.prepared import ByReference, Prepared
 from relman_server.kernel.db.transaction import Reading
+from relman_server.kernel.errors import NotFound
 from relman_server.releases import store as releases
 from tests.factories import RunningServer, make_deployment, make_service
 
@@ -75,6 +76,19 @@ async def test_connections_that_were_cut_while_idle_are_replaced(server: Running
         )
     answers = await asyncio.gather(*(server.admin.catalog.GetService(wanted) for _ in range(40)))
     assert {answer.id for answer in answers} == {made.id}
+
+
+@pytest.mark.filterwarnings("error")
+async def test_a_snapshot_of_nothing_else_ends_as_others_do(server: RunningServer) -> None:
+    """Fails when a transaction is begun that SQLAlchemy does not know of: its connection would be lost."""
+    made = await make_service(server.admin)
+    db = server.app.db
+    for reference in (made.id, made.name, made.id):
+        assert (await db.snapshot(catalog.get_service, reference)).name == made.name
+        with pytest.raises(NotFound):
+            await db.snapshot(catalog.get_service, "nowhere")
+    assert (await db.read(catalog.get_service, made.id)).name == made.name
+    assert db.connections_in_use == 0
 
 
 async def test_a_failure_is_sqlalchemys_and_does_not_show_values(server: RunningServer) -> None:
