@@ -10,7 +10,7 @@ from datetime import timedelta
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from relman_server.kernel.errors import ResourceExhausted
+from relman_server.kernel.errors import ResourceExhausted, Unavailable
 
 T = TypeVar("T")
 
@@ -20,6 +20,8 @@ class Workers:
 
     The standard library's pool costs several times as much: its futures are made for any thread to wait on, and it
     wakes the loop for every single result.
+
+    One event loop uses them. They end with the process, so it closes them first.
 
     Args:
         name: What they do, for lists of threads.
@@ -42,14 +44,17 @@ class Workers:
         return self._outbox.expected if self._outbox else 0
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Run the work to its end and return its result. Raises ResourceExhausted when too many calls wait already.
+        """Run the work to its end and return its result.
 
-        A call that is cancelled leaves; what a thread has begun goes on, and counts until it ends.
+        Raises ResourceExhausted when too many calls wait already, and Unavailable after the end. A call that is
+        cancelled leaves; what a thread has begun goes on, and counts until it ends.
         """
         loop = asyncio.get_running_loop()
         outbox = self._outbox
         if outbox is None or outbox.loop is not loop:
             outbox = self._outbox = _Outbox(loop)
+        if self._closed:
+            raise Unavailable("The server is shutting down; connect again.", reason="SHUTTING_DOWN")
         if outbox.expected >= self._bound:
             raise ResourceExhausted("Too many calls are waiting; try again soon.", retry_after=timedelta(seconds=1))
         if outbox.expected >= len(self._threads) < self._most:
@@ -69,8 +74,13 @@ class Workers:
 
     def _start(self) -> None:
         thread = threading.Thread(target=self._work, name=f"relman-{self._name}_{len(self._threads)}", daemon=True)
-        self._threads.append(thread)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # the machine gives no more threads
+            if not self._threads:
+                raise
+        else:
+            self._threads.append(thread)
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
@@ -91,6 +101,8 @@ class _Job:
             return
         try:
             result = self.work()
+        except StopIteration as error:  # no future takes it
+            self.outbox.put(self.future, None, RuntimeError(repr(error)))
         except BaseException as error:  # noqa: BLE001 - raised where it is waited for
             self.outbox.put(self.future, None, error)
         else:

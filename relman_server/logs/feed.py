@@ -82,7 +82,7 @@ class Batch:
         answers: To be sent, in order; none when nothing is wanted of what was looked at.
         place: Where the follower stands then.
         removed: Chunks up to this position were removed meanwhile, and may be missing.
-        is_full: Whether it ends where it does because it may not be larger.
+        is_full: Whether it ends before what was in memory: it may not be larger, or another stream begins there.
     """
 
     answers: Sequence[Answer]
@@ -122,20 +122,25 @@ class LogFeed(Feed[LogState]):
     def recall(self, place: Place, wanted: Wanted) -> Batch | None:
         """Return what another follower got in this place.
 
-        Not when there is more by now: who is behind gets as much as possible at a time, or would stay behind.
+        Not when there is more in memory by now: who is behind gets as much as possible at a time, or would stay behind.
         """
         found = self._remembered.get((place, wanted))
         if found is None or found.is_full or self.head is None or found.place.position >= self.head.position:
             return found
-        return None if self.recent.holds(place.position + 1) else found
+        return None if self.recent.holds(found.place.position + 1) else found
 
     def remember(self, place: Place, wanted: Wanted, batch: Batch) -> None:
         """Keep a batch of one answer at most for those who come to this place."""
+        self._forget((place, wanted))
         self._remembered[place, wanted] = batch
         self._remembered_bytes += _size(batch)
         while self._remembered_bytes > REMEMBERED_BYTES and len(self._remembered) > 1:
-            oldest = next(iter(self._remembered))
-            self._remembered_bytes -= _size(self._remembered.pop(oldest))
+            self._forget(next(iter(self._remembered)))
+
+    def _forget(self, key: tuple[Place, Wanted]) -> None:
+        known = self._remembered.pop(key, None)
+        if known is not None:
+            self._remembered_bytes -= _size(known)
 
     @property
     def size(self) -> int:
@@ -264,15 +269,18 @@ class LogHub:
         if recent is None:
             return await self._shared.read((feed.key, place, wanted), lambda: self._read(feed, place, wanted))
         payload, count = convert.join(recent)
+        is_full = place.position + count < feed.recent.last
         if len(payload) <= INLINE_BYTES or not wanted.narrows:
-            return self._remember(feed, place, wanted, _batch(feed, place, wanted, payload, count))
+            return self._remember(feed, place, wanted, _batch(feed.key, place, wanted, payload, count, is_full=is_full))
         return await self._shared.read(
-            ("narrowed", feed.key, place, wanted), lambda: self._narrow(feed, place, wanted, payload, count)
+            ("narrowed", feed.key, place, wanted),
+            lambda: self._narrow(
+                feed, place, wanted, partial(_batch, feed.key, place, wanted, payload, count, is_full=is_full)
+            ),
         )
 
-    async def _narrow(self, feed: LogFeed, place: Place, wanted: Wanted, payload: bytes, count: int) -> Batch:
-        batch = await asyncio.to_thread(_batch, feed, place, wanted, payload, count)
-        return self._remember(feed, place, wanted, batch)
+    async def _narrow(self, feed: LogFeed, place: Place, wanted: Wanted, make: Callable[[], Batch]) -> Batch:
+        return self._remember(feed, place, wanted, await asyncio.to_thread(make))
 
     def _remember(self, feed: LogFeed, place: Place, wanted: Wanted, batch: Batch) -> Batch:
         feed.remember(place, wanted, batch)
@@ -291,10 +299,9 @@ class LogHub:
         return batch
 
 
-def _batch(feed: LogFeed, place: Place, wanted: Wanted, payload: bytes, count: int) -> Batch:
+def _batch(deployment_id: UUID, place: Place, wanted: Wanted, payload: bytes, count: int, *, is_full: bool) -> Batch:
     then = Place(place.position + count)
-    answers = _answers(feed.key, then, convert.narrow(payload, wanted, place.skip))
-    return Batch(answers, then, is_full=then.position < feed.recent.last)
+    return Batch(_answers(deployment_id, then, convert.narrow(payload, wanted, place.skip)), then, is_full=is_full)
 
 
 def _answers(deployment_id: UUID, place: Place, narrowed: bytes) -> tuple[Answer, ...]:

@@ -62,7 +62,6 @@ class NumberedLines:
         self.first_sequence = first_sequence
         self.last_sequence = first_sequence + len(holder.entries) - 1
         self.finish = finish
-        self._kind = type(holder)
         self._untimed: set[int] = set()
         _leave_entries(holder)
         self._serialize(holder)
@@ -136,17 +135,20 @@ class NumberedLines:
 
     def first_difference(self, payload: bytes) -> int | None:
         """Return the lowest sequence that says something else in a stored chunk; None when there is none."""
-        entries = self._kind.FromString(self._data).entries
         for stored in pb.TailLogsResponse.FromString(payload).entries.entries:
             index = stored.sequence - self.first_sequence
-            if 0 <= index < len(entries):
-                entry = entries[index]
+            if 0 <= index < len(self._spans):
+                begin, end = self._spans[index]
+                entry = parsed(self._data[begin:end])
                 entry.sequence, entry.stage_id = stored.sequence, stored.stage_id
                 if index in self._untimed:  # it arrived at another time
                     entry.time.CopyFrom(stored.time)
                 if entry != stored:
                     return stored.sequence
         return None
+
+
+parsed = pb.LogEntry.FromString
 
 
 def _leave_entries(holder: Holder) -> None:

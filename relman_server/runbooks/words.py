@@ -58,10 +58,14 @@ def stems_of(words: list[str]) -> list[str]:
     return [stem for stem in map(stem_of, words) if stem]
 
 
-@lru_cache(65_536)
 def plain(written: str) -> list[str]:
     """Return what `words_of` makes of what is written as one word, a match of WORD: mostly one."""
-    written = written[:LONGEST]
+    return _plain(written[:LONGEST])
+
+
+@lru_cache(65_536)
+def _plain(written: str) -> list[str]:
+    """Do so for a word that is not too long: of longer ones the cache would hold megabytes."""
     if written.isascii():
         return [written.lower()]
     apart = _ACCENT.sub("", unicodedata.normalize("NFKD", written.casefold()))

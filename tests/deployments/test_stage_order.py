@@ -1,6 +1,7 @@
 """Stages among each other: names, orders, turns, and what the deployment's end does to them."""
 
 from typing import Any
+from uuid import uuid4
 
 import grpc
 import pytest
@@ -196,3 +197,15 @@ async def test_a_deployment_is_returned_with_its_stages_when_asked(server: Runni
     assert [stage.name for stage in found.stages] == ["build", "test"]
     found.ClearField("stages")
     assert found == deployment
+
+
+async def test_asking_for_deployments_that_do_not_exist_takes_no_connection_away(server: RunningServer) -> None:
+    """Fails when a snapshot that finds nothing leaves its transaction open: after a few there are no connections."""
+    wanted = deployment_pb2.GetDeploymentRequest(
+        deployment=str(uuid4()), view=deployment_pb2.DEPLOYMENT_VIEW_WITH_STAGES
+    )
+    for _ in range(10):
+        refusal = await refused(server.admin.deployments.GetDeployment(wanted))
+        assert refusal.code == grpc.StatusCode.NOT_FOUND
+    listed = await server.admin.deployments.ListDeployments(deployment_pb2.ListDeploymentsRequest())
+    assert not listed.deployments

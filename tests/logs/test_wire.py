@@ -1,6 +1,6 @@
 """Entries read off their serialized form say what protobuf's own messages say."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from relman_client.v1 import common_pb2
 from relman_client.v1 import log_pb2 as pb
 from relman_server.kernel.errors import InvalidInput
-from relman_server.logs import wire
+from relman_server.logs import lines, wire
 from relman_server.logs.lines import NumberedLines
 from tests.logs.steps import holder
 
@@ -80,6 +80,30 @@ def test_what_is_stored_is_what_was_sent_completed(sent: list[pb.LogEntry], firs
         since = moment - datetime(1970, 1, 1, tzinfo=UTC)
         assert (since.days * 86400 + since.seconds, since.microseconds) == expected
     assert NumberedLines(holder(*sent), first, NOW).first_difference(chunk.payload) is None
+
+
+def test_lines_sent_again_are_each_read_once_however_many_chunks_they_are_compared_with(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Fails when all are read for every chunk: ten thousand lines would hold up the database for seconds."""
+    sent = [pb.LogEntry(text=f"line {number}") for number in range(200)]
+    ones = [
+        chunk.payload
+        for number, entry in enumerate(sent, start=1)
+        for chunk in NumberedLines(holder(entry), number, NOW).chunks("build", None, number - 1)
+    ]
+    again = NumberedLines(holder(*sent), 1, NOW + timedelta(minutes=1))
+    read: list[bytes] = []
+
+    def parsed(data: bytes) -> pb.LogEntry:
+        read.append(data)
+        return pb.LogEntry.FromString(data)
+
+    monkeypatch.setattr(lines, "parsed", parsed)
+    assert [again.first_difference(payload) for payload in ones] == [None] * len(ones)
+    assert len(read) == len(sent)
+    other = NumberedLines(holder(*sent[:100], pb.LogEntry(text="another"), *sent[101:]), 1, NOW)
+    assert [other.first_difference(payload) for payload in ones if other.first_difference(payload)] == [101]
 
 
 @given(st.lists(entries, min_size=1, max_size=5))

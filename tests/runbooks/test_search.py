@@ -13,7 +13,7 @@ from relman_client.v1 import runbook_pb2 as pb
 from relman_server.kernel.db.transaction import Reading
 from relman_server.kernel.rpc import writing
 from relman_server.runbooks import search as searching
-from relman_server.runbooks import search_store
+from relman_server.runbooks import search_store, words
 from tests.deployments.steps import FAILED, complete, start
 from tests.factories import (
     RunningServer,
@@ -304,3 +304,10 @@ def _explain(tx: Reading, statement: str, parameters: Any) -> str:
     connection = tx._execute.__self__  # type: ignore[attr-defined]  # the connection whose method it is
     prefix = "EXPLAIN" if tx.engine == "postgresql" else "EXPLAIN QUERY PLAN"
     return "\n".join(str(tuple(row)) for row in connection.exec_driver_sql(f"{prefix} {statement}", parameters))
+
+
+def test_of_long_words_no_more_is_kept_than_of_others() -> None:
+    words.plain("é" + "x" * 300_000)
+    before = words._plain.cache_info()
+    assert words.plain("é" + "x" * 400_000) == words.plain("é" + "x" * 300_000)
+    assert words._plain.cache_info().misses == before.misses

@@ -42,8 +42,9 @@ class Prepared:
         if compiled is None:
             compiled = self._compiled[dialect.name] = _Compiled(self.statement, dialect)
         values = compiled.values(parameters)
-        cursor = connection.connection.cursor()
+        cursor = None
         try:
+            cursor = connection.connection.cursor()
             for listener in connection.dispatch.before_cursor_execute:
                 listener(connection, cursor, compiled.text, values, None, False)  # noqa: FBT003 - SQLAlchemy's signature
             cursor.execute(compiled.text, values)
@@ -56,7 +57,8 @@ class Prepared:
                 compiled.text, None, error, dialect.loaded_dbapi.Error, hide_parameters=True, dialect=dialect
             ) from error
         finally:
-            cursor.close()
+            if cursor is not None:
+                cursor.close()
 
 
 class ByReference:

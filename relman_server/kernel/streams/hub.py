@@ -39,6 +39,8 @@ MOST = 0.75
 """Of the followers; the others may be frozen, or far behind."""
 LONGEST_SENDING = 0.2
 """Seconds after which it does not matter how many have sent."""
+LOOK_BACK = 0.005
+"""Seconds between looks at how many have."""
 OTHERS = 0.5
 """How much time the others have, of the time that sending took."""
 WOKEN_AT_ONCE = 32
@@ -90,15 +92,15 @@ class Feed(Generic[H]):
         followers, self.waking = self.waking, set()
         self._wake(deque(followers))
         if self.followers > FEW:
-            self._call_in(self.followers * FAN_OUT, self._look_back)
+            self._call_in(min(self.followers * FAN_OUT, LONGEST_SENDING), self._look_back)
 
     def _look_back(self) -> None:
         """Look whether most have sent what they were told of."""
         took = asyncio.get_running_loop().time() - self._told_at
         if len(self.waking) < MOST * self.followers and took < LONGEST_SENDING:
-            self._call_in(self.followers * FAN_OUT / 4, self._look_back)
+            self._call_in(LOOK_BACK, self._look_back)
         else:
-            self._call_in(took * OTHERS, self._go_on)
+            self._call_in(min(took, LONGEST_SENDING) * OTHERS, self._go_on)
 
     def _go_on(self) -> None:
         self._sending = None
