@@ -1,4 +1,4 @@
-"""Streams that are opened and left, 20,000 times: `make soak`, or `python -m tests.soak --cycles 20000`.
+"""Streams that are opened and left, 20,000 times once the server is warm: `make soak`, or `python -m tests.soak`.
 
 Tails, watches, feeds and log writers of one real server process are opened, and left at every moment at which a caller
 can leave: before the first answer, after it, in the middle of many, with a deadline, with the whole connection. Then

@@ -25,7 +25,7 @@ class Options:
     """What to run.
 
     Attributes:
-        cycles: How many streams.
+        cycles: How many streams, after those that warm the server up.
         seed: What chance comes from.
         at_once: How many are open at any time.
         seconds: After which no more are opened.
@@ -40,13 +40,15 @@ class Options:
 
     @property
     def warm_up(self) -> int:
-        """After how many streams the server is warm: pools are full, statements compiled."""
-        return min(self.cycles // 4, 4 * ROUND)
+        """After how many streams the server is warm: pools are full, statements compiled, pages cached.
+
+        Of 60,000 on SQLite, the first 20,000 added 6 MiB to what the server held, all others 4.
+        """
+        return min(self.cycles, 20 * ROUND)
 
     def rounds(self) -> list[int]:
         """Return how many streams to open, time and again."""
-        rest = self.cycles - self.warm_up
-        return [min(ROUND, rest - done) for done in range(0, rest, ROUND)]
+        return [min(ROUND, self.cycles - done) for done in range(0, self.cycles, ROUND)]
 
 
 async def soak(target: Target, metrics: str, options: Options, tell: Callable[[str], None] = lambda _: None) -> Report:
