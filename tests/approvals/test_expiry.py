@@ -163,10 +163,11 @@ async def test_many_are_expired_in_bounded_portions_the_longest_overdue_first(
         await make_deployment(
             scene.author, own_server.admin, release=scene.release.id, environment=scene.environment.name
         )
-    clock.advance(timedelta(minutes=MINUTES + 1))
-    assert await own_server.app.db.write(approving.expire_due, 1) == 1
-    assert (await scene.told())[-2] == "A request for approval expired.", "the oldest"
-    assert [await own_server.app.db.write(approving.expire_due, 2) for _ in range(3)] == [2, 1, 0]
+    async with own_server.app.reconciler._ticking:  # or its own tick may come first, where a machine stands still
+        clock.advance(timedelta(minutes=MINUTES + 1))
+        assert await own_server.app.db.write(approving.expire_due, 1) == 1
+        assert (await scene.told())[-2] == "A request for approval expired.", "the oldest"
+        assert [await own_server.app.db.write(approving.expire_due, 2) for _ in range(3)] == [2, 1, 0]
 
 
 async def test_several_at_once_expire_each_request_once(own_server: RunningServer, clock: MovableClock) -> None:
