@@ -11,7 +11,7 @@ from relman_client.audit_chain import ChainError, Checker, ExportError, check_ex
 from relman_client.cli import exits
 from relman_client.cli.failures import CommandError
 from relman_client.cli.output import as_json, print_json
-from relman_client.cli.text import note, safe
+from relman_client.cli.text import counted, note, safe
 from relman_client.v1.audit_pb2 import VerifyAuditLogsResponse
 
 Holds = Callable[[str, str], bool]
@@ -104,18 +104,19 @@ def _say(checker: Checker, file: Path) -> None:
     head = checker.head
     if head is None:
         return
+    blocks, rows = counted(checker.blocks, "block matches", "blocks match"), counted(checker.rows, "row")
     lines = [
-        f"{safe(str(file))}: {checker.blocks:,} blocks match, with {checker.rows:,} rows",
+        f"{safe(str(file))}: {blocks}, with {rows}",
         f"the last is block {head.number}, sealed at {safe(head.sealed_at)}, with hash {head.hash}",
     ]
     if checker.first > 1:
         lines.append(f"it begins with block {checker.first}: nothing in it vouches for what was before")
     if checker.pruned:
-        lines.append(
-            f"of the oldest {checker.pruned:,} blocks the rows are gone by retention; their hashes were checked"
-        )
+        pruned = counted(checker.pruned, "block")
+        lines.append(f"of the oldest {pruned} the rows are gone by retention; the hashes were checked")
     if checker.signed:
-        lines.append(f"{checker.signed:,} blocks are signed with the key")
+        lines.append(f"{counted(checker.signed, 'block is', 'blocks are')} signed with the key")
     if checker.waiting:
-        lines.append(f"{checker.waiting:,} rows at the end are not sealed yet: nothing vouches for them")
+        unsealed = counted(checker.waiting, "row at the end is", "rows at the end are")
+        lines.append(f"{unsealed} not sealed yet: nothing vouches for that")
     sys.stdout.write("\n".join(lines) + "\n")

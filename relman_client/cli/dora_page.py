@@ -8,7 +8,7 @@ from importlib import resources
 from relman_client.cli import dora_words as words
 from relman_client.cli.dora_data import KEYS, MORE_KEYS, Key, Report
 from relman_client.cli.svg import WIDE, Chart, draw
-from relman_client.cli.text import safe
+from relman_client.cli.text import counted, safe
 from relman_client.v1 import analytics_pb2 as pb
 
 _AT_FIRST = 25  # rows of a table; the others are there when they are asked for
@@ -86,7 +86,7 @@ class _Page:
         summary = self._report.summary
         told = [f"{key.title}: {words.value_of(key.of(summary))}" for key in MORE_KEYS]
         if count := summary.unlinked_incidents:
-            told.append(f"{words.counted(count, 'incident')} linked to no deployment")
+            told.append(f"{counted(count, 'incident')} linked to no deployment")
         return " · ".join(told)
 
     # --- charts
@@ -133,7 +133,7 @@ class _Page:
         chart = Chart(
             name="days",
             title="Deployments day by day",
-            description=f"{words.counted(total, 'deployment')}, {failed:,} of them failed",
+            description=f"{counted(total, 'deployment')}, {failed:,} of them failed",
             labels=labels,
             values=[float(point.deployments) for point in points],
             text=lambda value: f"{value:g}",

@@ -10,7 +10,7 @@ from relman_client.cli import dora_words as words
 from relman_client.cli.ansi import cut, width_of
 from relman_client.cli.dora_data import KEYS, MORE_KEYS, Key, Report
 from relman_client.cli.output import Columns, print_rows
-from relman_client.cli.text import coloured, has_colours, is_terminal, note, safe
+from relman_client.cli.text import coloured, counted, has_colours, is_terminal, note, safe
 from relman_client.v1 import analytics_pb2 as pb
 
 Group = tuple[str, pb.MetricsSummary]
@@ -104,7 +104,7 @@ class Screen:
 
     def _unlinked(self, summary: pb.MetricsSummary) -> None:
         if count := summary.unlinked_incidents:
-            told = f"{words.counted(count, 'incident')} linked to no deployment: they count in no rate"
+            told = f"{counted(count, 'incident')} linked to no deployment: they count in no rate"
             self._line(f"{_INDENT}{self._styled(told, 'yellow')}")
 
     def _chart(self, days: Sequence[pb.TrendPoint]) -> None:

@@ -5,6 +5,7 @@ from datetime import date
 
 from relman_client.cli.dora_data import Asked, Key, Part
 from relman_client.cli.output import word
+from relman_client.cli.text import counted
 from relman_client.v1 import analytics_pb2 as pb
 from relman_client.v1.environment_pb2 import EnvironmentType
 
@@ -49,11 +50,6 @@ def number(value: float, unit: str) -> str:
 def band_of(metric: pb.Metric) -> str:
     """The band; empty when there is none."""
     return word(metric, "band")
-
-
-def counted(count: int, one: str, several: str | None = None) -> str:
-    """A number of things: `1 change`, `1,204 changes`."""
-    return f"{count:,} {one if count == 1 else several or f'{one}s'}"
 
 
 def about(key: Key, summary: pb.MetricsSummary) -> str:

@@ -47,6 +47,11 @@ _CODES = {
 }
 
 
+def counted(count: int, one: str, several: str | None = None) -> str:
+    """A number of things: `1 change`, `1,204 changes`."""
+    return f"{count:,} {one if count == 1 else several or f'{one}s'}"
+
+
 def safe(text: str) -> str:
     r"""The text with everything that a terminal would act on written out: ESC becomes \x1b."""
     return _UNSAFE.sub(_escape, text)

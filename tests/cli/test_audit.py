@@ -113,7 +113,7 @@ def test_the_newest_block_must_be_signed_when_a_key_is_named(bare: Command) -> N
     lines = [_row(1), first.line(), _row(2), second.line()]
     file = _export(bare.folder, *lines, _row(3), third.line(), _row(4))
     done = bare("audit", "verify", file, "--public-key", key)
-    assert (done.returncode, "1 blocks are signed" in done.stdout, "1 rows at the end" in done.stdout) == (
+    assert (done.returncode, "1 block is signed" in done.stdout, "1 row at the end" in done.stdout) == (
         0,
         True,
         True,
