@@ -34,8 +34,13 @@ class _Operation:
         raise grpc.aio.AbortError("Locally aborted.")
 
 
-async def _left(waiting: "asyncio.Task[Any]") -> None:
+async def _begun(awaitable: Awaitable[Any]) -> "asyncio.Task[Any]":
+    waiting = asyncio.ensure_future(awaitable)
     await asyncio.sleep(0)
+    return waiting
+
+
+async def _cancelled(waiting: "asyncio.Task[Any]") -> None:
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
@@ -43,8 +48,7 @@ async def _left(waiting: "asyncio.Task[Any]") -> None:
 
 async def test_an_operation_is_awaited() -> None:
     operation = _Operation()
-    waiting = asyncio.ensure_future(whole(operation.run()))
-    await asyncio.sleep(0)
+    waiting = await _begun(whole(operation.run()))
     operation.batch.set_result(None)
     assert await waiting == "done"
 
@@ -52,7 +56,7 @@ async def test_an_operation_is_awaited() -> None:
 @pytest.mark.parametrize("fails", [False, True])
 async def test_an_operation_goes_on_when_who_awaits_it_is_cancelled(fails: bool) -> None:
     operation = _Operation()
-    await _left(asyncio.ensure_future(whole(operation.run())))
+    await _cancelled(await _begun(whole(operation.run())))
     assert not operation.batch.cancelled(), "or gRPC would not say when it is done"
     operation.batch.set_exception(grpc.aio.InternalError()) if fails else operation.batch.set_result(None)
     await asyncio.sleep(0)
@@ -61,18 +65,16 @@ async def test_an_operation_goes_on_when_who_awaits_it_is_cancelled(fails: bool)
 
 async def test_an_operation_that_is_cancelled_as_it_ends_goes_on() -> None:
     operation = _Operation()
-    waiting = asyncio.ensure_future(whole(operation.run()))
-    await asyncio.sleep(0)
+    waiting = await _begun(whole(operation.run()))
     operation.batch.set_result(None)
-    await _left(waiting)
+    await _cancelled(waiting)
     await asyncio.sleep(0)
     assert operation.is_freed
 
 
 async def test_a_failure_is_told_and_the_operation_goes_on() -> None:
     operation = _Operation()
-    waiting = asyncio.ensure_future(whole(operation.write()))
-    await asyncio.sleep(0)
+    waiting = await _begun(whole(operation.write()))
     operation.batch.set_exception(grpc.aio.InternalError("the call is over"))
     with pytest.raises(grpc.aio.InternalError, match="the call is over"):
         await waiting
@@ -88,8 +90,7 @@ async def test_a_read_that_fails_says_that_nothing_more_comes() -> None:
 
 async def test_what_an_operation_raises_itself_is_raised() -> None:
     operation = _Operation()
-    aborting = asyncio.ensure_future(whole(operation.abort()))
-    await asyncio.sleep(0)
+    aborting = await _begun(whole(operation.abort()))
     operation.batch.set_result(None)
     with pytest.raises(grpc.aio.AbortError):
         await aborting
@@ -129,26 +130,28 @@ class _Written:
         return self.last
 
 
-async def test_a_write_to_a_caller_who_leaves_goes_to_its_end(serving: Serving) -> None:
+async def test_a_write_that_is_left_goes_to_its_end(serving: Serving) -> None:
     """That gRPC's operations wait for one future after the other, and can be driven from outside, is not documented."""
-    stuck, ended = asyncio.Event(), asyncio.get_running_loop().create_future()
+    over, left = asyncio.Event(), asyncio.get_running_loop().create_future()
 
     async def follow(_: bytes, context: Any) -> None:
-        written = _Written(context)
+        task, written = asyncio.current_task(), _Written(context)
+        assert task is not None
         try:
             while True:  # until nothing more goes out, for the caller reads nothing
-                timer = asyncio.get_running_loop().call_later(0.2, stuck.set)
+                timer = asyncio.get_running_loop().call_later(0.2, task.cancel)
                 await Transport(written).write(b"x" * 100_000)
                 timer.cancel()
         finally:
-            ended.set_result((written.last, written.last.cr_await))
+            left.set_result(written.last)
+            await over.wait()
 
     follow_it: Any = (await serving(follow)).unary_stream("/test/Follow")
     call = follow_it(b"")
     await call.read()
-    await stuck.wait()
+    operation = await left
+    assert operation.cr_await is not None, "the handler is gone, its write still waits"
     call.cancel()
-    operation, awaited = await ended
-    assert awaited is not None, "the handler is gone, its write still waits"
     while operation.cr_await is not None:  # noqa: ASYNC110 - nobody tells
         await asyncio.sleep(0.01)
+    over.set()
