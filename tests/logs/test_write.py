@@ -55,6 +55,26 @@ async def test_a_writer_that_comes_back_is_told_where_to_go_on(shared_server: Ru
     assert await fourth.answer() == (3, True)
 
 
+async def test_lines_of_a_finished_stream_may_come_again(
+    shared_server: RunningServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As when the answer to the end was lost. The call ends while the server still waits for more of it."""
+    deployment = await new_log(shared_server)
+    first = Writer(shared_server.admin, deployment=deployment)
+    first.append(1, "a", "b")
+    first.finish(2)
+    while await first.answer() != (2, True):
+        pass
+    second = Writer(shared_server.admin, deployment=deployment)
+    second.append(1, "a", "b")
+    assert [await second.answer(), await second.answer()] == [(2, True), (2, True)]
+    assert await second.call.read() == grpc.aio.EOF
+    assert await second.call.code() == grpc.StatusCode.OK
+    await asyncio.sleep(0.05)  # the last that the server does is to look at what it waited for
+    complaints = [record.getMessage() for record in caplog.records]  # asyncio has others, of clients of other tests
+    assert not [said for said in complaints if "Exception in callback" in said]
+
+
 async def test_messages_may_be_sent_without_waiting_for_answers(shared_server: RunningServer) -> None:
     deployment = await new_log(shared_server)
     writer = Writer(shared_server.admin, deployment=deployment)

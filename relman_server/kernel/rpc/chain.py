@@ -64,7 +64,7 @@ class Chain(grpc.aio.ServerInterceptor):
         async def handle(request: Any, context: Context) -> Any:
             call = Call(method, policy, streaming=streaming)
             current_call.set(call)
-            transport: Any = Transport(context)  # all that a context is
+            transport: Any = Transport(context)  # does all that a context does, which its type cannot say
             if handler.request_streaming:
                 request = transport.requests()
             return await proceed(call, request, transport)

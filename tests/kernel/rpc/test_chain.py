@@ -13,6 +13,7 @@ from relman_server.kernel.clock import SystemClock
 from relman_server.kernel.db.denials import Denials
 from relman_server.kernel.identity import Call, Identity
 from relman_server.kernel.rpc.chain import Chain, Context, Interceptor, Proceed
+from relman_server.kernel.rpc.transport import Transport
 from relman_server.kernel.streams.lifetime import Lifetimes
 
 KINDS = ["unary_unary", "unary_stream", "stream_unary", "stream_stream"]
@@ -115,6 +116,26 @@ async def test_every_kind_of_handler_goes_through_every_interceptor(kind: str) -
         answers = [a async for a in ongoing] if kind.split("_")[1] == "stream" else [await ongoing]
     assert b"".join(answers) == (b"xx" if kind.startswith("unary_stream") else b"x")
     assert noted == ["outer before", "inner before", "inner after", "outer after"]
+
+
+@pytest.mark.parametrize("kind", ["unary_unary", "unary_stream", "stream_unary", "stream_stream"])
+async def test_what_is_asked_of_grpc_goes_to_its_end(kind: str) -> None:
+    seen: list[tuple[Any, Any]] = []
+
+    async def look(call: Call, request: Any, context: Context, proceed: Proceed) -> Any:
+        seen.append((request, context))
+        return await proceed(call, request, context)
+
+    async with _echo([look]) as channel:
+        ongoing = getattr(channel, kind)(f"/test.Echo/{kind}")([b"x"] if kind.startswith("stream") else b"x")
+        if kind.endswith("stream"):
+            assert [answer async for answer in ongoing]
+        else:
+            await ongoing
+    [(request, context)] = seen
+    assert isinstance(context, Transport)
+    if kind.startswith("stream"):
+        assert request.ag_code is Transport.requests.__code__
 
 
 async def test_an_unknown_method_is_unimplemented_and_does_no_harm() -> None:
