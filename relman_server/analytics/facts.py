@@ -4,13 +4,16 @@ The words are those of the definitions (docs/adr/0019-metrics.md). Most deployme
 counted by the thousand and looked at no further; an index of the others is all that is read to know them apart.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Select, Subquery, and_, cast, func, literal, not_, or_, select
+from sqlalchemy import BigInteger, ColumnElement, Select, Subquery, and_, cast, func, literal, not_, or_, select, true
 
-from relman_server.analytics.scope import Shape, within
+from relman_server.analytics.scope import ENVIRONMENTS, Shape, within
+from relman_server.analytics.sql import days, once
 from relman_server.deployments.model import Deployment, DeploymentKind, DeploymentStatus, Outcome
+from relman_server.environments.model import Environment
 
 COUNTS = ("base", "successes", "releases", "rework", "ended", "pipeline_failures")
 
@@ -93,7 +96,7 @@ class Facts:
     def daily(self) -> Subquery:
         """Select COUNTS by `grouped` and `day`: all as if they were usual, and by how much the others change that."""
         every = func.count()
-        usual = dict.fromkeys(("base", "successes", "releases", "ended"), every)
+        usual = ("base", "successes", "releases", "ended")
         others = {
             "base": self.is_base,
             "successes": and_(self.is_base, self.succeeded),
@@ -104,7 +107,8 @@ class Facts:
         changes = {
             name: every.filter(condition) - (every if name in usual else 0) for name, condition in others.items()
         }
-        both = self._counted(usual).union_all(self._counted(changes).where(self.is_unusual)).subquery()
+        all_ = self._counted_by_place(usual) if self.shape.by_place else self._counted(dict.fromkeys(usual, func.count()))
+        both = all_.union_all(self._counted(changes).where(self.is_unusual)).subquery()
         sums = (cast(func.sum(both.c[name]), BigInteger).label(name) for name in COUNTS)
         return select(both.c.grouped, both.c.day, *sums).group_by(both.c.grouped, both.c.day).subquery("counts")
 
@@ -112,3 +116,22 @@ class Facts:
         columns = (cast(counts.get(name, 0), BigInteger).label(name) for name in COUNTS)
         found: Select[Any] = select(self.grouped, self.shape.day(Deployment.completed_at), *columns)
         return found.where(self.ended).group_by("grouped", "day")
+
+    def _counted_by_place(self, names: Sequence[str]) -> Select[Any]:
+        """As `_counted` of all: of each place and day one look into an index, which finds no day and sorts nothing."""
+        day = days()
+        ended = (
+            select(func.count())
+            .where(
+                Deployment.environment_id == Environment.id,
+                Deployment.outcome.is_not(None),
+                Deployment.completed_at >= day.c.beginning,
+                Deployment.completed_at < day.c.until,
+            )
+            .correlate(Environment, day)
+            .scalar_subquery()
+        )
+        places = select(Environment.id.label("environment_id"), day.c.number.label("day"), ended.label("size"))
+        found = once(places.join(day, true()).where(Environment.id.in_(ENVIRONMENTS)), "ended").c
+        columns = (cast(found.size if name in names else 0, BigInteger).label(name) for name in COUNTS)
+        return select(self.shape.grouped(found), found.day, *columns).where(found.size > 0)

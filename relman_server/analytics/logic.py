@@ -67,7 +67,7 @@ def _point(row: Record, within: Range, lead_time: float | None) -> SimpleNamespa
 
 def _scope(tx: Reading, asked: Question) -> Scope:
     within = asked.range(tx.now)
-    store.make_room(tx)
+    store.prepare(tx)
     services = store.service_ids(tx, asked.services) if asked.services else None
     return Scope(services, store.environment_ids(tx, asked.types), within, tx.engine)
 

@@ -66,6 +66,14 @@ class Shape:
         """The columns by which to group: none where everything is one group, so that nothing is sorted by it."""
         return [] if self.grouping is Grouping.NONE else ["grouped"]
 
+    @property
+    def by_place(self) -> bool:
+        """Whether all that ended in an environment is of one group, so that it need not be looked at one by one.
+
+        On PostgreSQL, which has the days as a table.
+        """
+        return self.all_services and self.grouping is not Grouping.SERVICE and self.engine == "postgresql"
+
     def day(self, moment: Any) -> Any:  # a column; a labelled one
         """Return the number of the day of a time, from 0."""
         return day_of(moment, self.engine, self.clock_changes).label("day")

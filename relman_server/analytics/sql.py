@@ -14,10 +14,12 @@ from sqlalchemy import (
     Integer,
     Select,
     Subquery,
+    TableValuedAlias,
     Text,
     bindparam,
     case,
     cast,
+    column,
     func,
     literal,
     select,
@@ -119,12 +121,31 @@ def day_of(moment: Expression, engine: str, changes: int) -> FunctionElement[int
     return local_day(moment, offset, bindparam("first_day", type_=Text()))
 
 
+def days() -> TableValuedAlias:
+    """Return the days of the range as a table: `beginning`, `until` and `number`; on PostgreSQL.
+
+    A day comes more than once when the clocks change within it.
+    """
+    columns = (
+        column("beginning", UtcDateTime()),
+        column("until", UtcDateTime()),
+        column("number", Integer()),
+    )
+    arrays = (
+        bindparam("day_beginnings", type_=ARRAY(UtcDateTime())),
+        bindparam("day_ends", type_=ARRAY(UtcDateTime())),
+        bindparam("day_numbers", type_=ARRAY(Integer())),
+    )
+    return func.unnest(*arrays).table_valued(*columns, name="days").render_derived()
+
+
 def day_parameters(within: Range, engine: str) -> dict[str, Any]:  # values of parameters
-    """Return the values of the parameters of `day_of`, and the number of the `last_day`."""
+    """Return the values of the parameters of `day_of` and `days`, and the number of the `last_day`."""
     values: dict[str, Any] = {"last_day": within.days - 1}
     if engine == "postgresql":
         beginnings, numbers = zip(*within.beginnings(), strict=True)
-        return values | {"day_beginnings": list(beginnings), "day_numbers": list(numbers)}
+        ends = [*beginnings[1:], within.end]
+        return values | {"day_beginnings": list(beginnings), "day_ends": ends, "day_numbers": list(numbers)}
     values["first_day"] = within.first_day.isoformat()
     for number, (change, offset) in enumerate(within.offsets):
         values[f"change_{number}"], values[f"offset_{number}"] = change, int(offset.total_seconds())
