@@ -2,9 +2,9 @@
 
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, Subquery, Text, bindparam, case, func, select, true
+from sqlalchemy import Select, Subquery, Text, bindparam, case, func, or_, select, true
 
-from relman_server.analytics.model import DeliveredChange
+from relman_server.analytics.model import DeliveredChange, DeliveryRoute
 from relman_server.analytics.scope import ENVIRONMENTS, SERVICES, Grouping, Shape, within
 from relman_server.analytics.sql import microseconds_between, once
 from relman_server.catalog.model import Service
@@ -29,13 +29,14 @@ def ages(shape: Shape) -> Subquery:
         case((change.committed_at <= change.delivered_at, took)).label("value"),
     ).where(within(change.delivered_at), shape.has(change), change.deployment_id.not_in(_first_successes(shape)))
     if shape.grouping is not Grouping.ENVIRONMENT and shape.places > 1:
-        found = found.where(*(~_was_in(place) for place in range(shape.places)))
+        found = found.where(or_(change.route_id.is_(None), change.route_id.not_in(_routes_within(shape.places))))
     return once(found, "ages")
 
 
-def _was_in(place: int) -> ColumnElement[bool]:
-    """Return the condition that a change reached an environment of the scope, by its number, before."""
-    return DeliveredChange.earlier.contains(bindparam(f"place_{place}", type_=Text()))
+def _routes_within(places: int) -> Select[tuple[UUID]]:
+    """Select the `id` of the routes through any environment of the scope: what came by one of them was there before."""
+    through = (DeliveryRoute.places.contains(bindparam(f"place_{place}", type_=Text())) for place in range(places))
+    return select(DeliveryRoute.id).where(or_(*through))
 
 
 def _first_successes(shape: Shape) -> Select[tuple[UUID]]:

@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
-from uuid import UUID, uuid5
+from uuid import NAMESPACE_OID, UUID, uuid5
 
 from sqlalchemy import delete, insert, select
+from sqlalchemy.dialects import postgresql, sqlite
 
-from relman_server.analytics.model import Basis, DeliveredChange
+from relman_server.analytics.model import Basis, DeliveredChange, DeliveryRoute
 from relman_server.deployments.history import DeploymentDeleted, DeploymentMoved
 from relman_server.deployments.model import Deployment, Outcome
 from relman_server.kernel.db.transaction import Record, Transaction
@@ -20,6 +21,11 @@ Change = tuple[UUID, datetime, Basis]
 def change_id(service_id: UUID, commit: str) -> UUID:
     """Return the id of a service's commit, the same in whatever release it is."""
     return uuid5(service_id, commit)
+
+
+def route_id(places: str) -> UUID:
+    """Return the id of a route, of its places as DeliveryRoute has them."""
+    return uuid5(NAMESPACE_OID, places)
 
 
 def deployment_moved(tx: Transaction, moved: DeploymentMoved) -> None:
@@ -128,6 +134,8 @@ def _reached(tx: Transaction, keys: Sequence[UUID]) -> Reached:
 def _news(deployment: Any, changes: Sequence[Change], reached: Reached) -> Iterator[dict[str, Any]]:
     """Return a row for each change that is new to where a deployment went, and note that it got there.
 
+    Of routes, rows have the `places`.
+
     Args:
         deployment: A Deployment, or a row with its columns.
         changes: Of its release.
@@ -145,11 +153,20 @@ def _news(deployment: Any, changes: Sequence[Change], reached: Reached) -> Itera
             "delivered_at": deployment.completed_at,
             "committed_at": committed_at,
             "basis": basis,
-            "earlier": "".join(place.hex for place in places),
+            "places": ",".join(sorted(place.hex for place in places)),
         }
         places.append(deployment.environment_id)
 
 
 def _add(tx: Transaction, rows: Iterable[dict[str, Any]]) -> None:
-    if new := list(rows):
+    new = list(rows)
+    # In order, so that two who write down the same ones do not wait for each other.
+    routes = {places: route_id(places) for places in sorted({row["places"] for row in new}) if places}
+    if routes:
+        add = sqlite.insert if tx.engine == "sqlite" else postgresql.insert
+        found = [{"id": key, "places": places} for places, key in routes.items()]
+        tx.execute(add(DeliveryRoute).on_conflict_do_nothing(), found)
+    for row in new:
+        row["route_id"] = routes.get(row.pop("places"))
+    if new:
         tx.execute(insert(DeliveredChange), new)
