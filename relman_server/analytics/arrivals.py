@@ -1,5 +1,7 @@
 """How old changes were when they arrived, as a select."""
 
+from collections.abc import Callable
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Select, Subquery, Text, bindparam, case, func, or_, select, true
@@ -11,12 +13,19 @@ from relman_server.catalog.model import Service
 from relman_server.deployments.model import Deployment, Outcome
 from relman_server.environments.model import Environment
 
+Narrow = Callable[[Select[Any]], Select[Any]]
+"""Returns a select of DeliveredChange that selects less."""
 
-def ages(shape: Shape) -> Subquery:
+
+def ages(shape: Shape, narrow: Narrow = lambda found: found) -> Subquery:
     """Select of every change that reached the scope in the range how old it was then, as `value` in microseconds.
 
     And `grouped`, `day`, `id` of its deployment, `at` and `basis`. The value is NULL when it was made later than that.
     What came with a service's first success is left out.
+
+    Args:
+        shape: Of the scope.
+        narrow: Adds to the conditions.
     """
     change = DeliveredChange
     took = microseconds_between(change.committed_at, change.delivered_at)
@@ -27,7 +36,8 @@ def ages(shape: Shape) -> Subquery:
         change.delivered_at.label("at"),
         change.basis,
         case((change.committed_at <= change.delivered_at, took)).label("value"),
-    ).where(within(change.delivered_at), shape.has(change), change.deployment_id.not_in(_first_successes(shape)))
+    ).where(within(change.delivered_at), shape.has(change))
+    found = narrow(found).where(change.deployment_id.not_in(_first_successes(shape)))
     if shape.grouping is not Grouping.ENVIRONMENT and shape.places > 1:
         found = found.where(or_(change.route_id.is_(None), change.route_id.not_in(_routes_within(shape.places))))
     return once(found, "ages")

@@ -107,9 +107,8 @@ class Facts:
         changes = {
             name: every.filter(condition) - (every if name in usual else 0) for name, condition in others.items()
         }
-        all_ = (
-            self._counted_by_place(usual) if self.shape.by_place else self._counted(dict.fromkeys(usual, func.count()))
-        )
+        by_place = self.shape.by_place
+        all_ = self._counted_by_place(usual) if by_place else self._counted(dict.fromkeys(usual, every))
         both = all_.union_all(self._counted(changes).where(self.is_unusual)).subquery()
         sums = (cast(func.sum(both.c[name]), BigInteger).label(name) for name in COUNTS)
         return select(both.c.grouped, both.c.day, *sums).group_by(both.c.grouped, both.c.day).subquery("counts")

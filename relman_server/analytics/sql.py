@@ -5,6 +5,7 @@ Times are in microseconds on both, so spans are whole numbers and nothing of the
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import (
     ARRAY,
@@ -23,6 +24,7 @@ from sqlalchemy import (
     func,
     literal,
     select,
+    true,
 )
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -35,6 +37,8 @@ Expression = Any  # a column, a mapped attribute or a function of them: they hav
 
 More = Callable[[Any], Mapping[str, Any]]
 """From the columns of a subquery to aggregates over them, by name."""
+
+_FIRST = 1000
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 
@@ -183,6 +187,15 @@ def distribution(
     return select(*groups, *(column.label(name) for name, column in columns.items())).group_by(*groups)
 
 
+def for_each(groups: Subquery, of_group: Select[Any]) -> Select[Any]:
+    """Select the columns of each group with what is selected about it, which refers to them; on PostgreSQL.
+
+    Other than GROUP BY that needs no sort by group, where an index leads to each.
+    """
+    found = of_group.lateral("of_group")
+    return select(*groups.c, *found.c).join(found, true())
+
+
 def which(engine: str, *conditions: Any) -> Any:  # an aggregate
     """Return which of some conditions hold for any row, as a sum: 1 for the first, 2 for the second, 4 for the third.
 
@@ -222,7 +235,7 @@ def once(rows: Select[Any], name: str) -> Subquery:
 
 
 def newest(rows: Select[Any], limit: int, *, of_each: bool) -> Subquery:
-    """Select `grouped`, `id` and the `number` of the newest rows: the first `limit` by `at`, from 1.
+    """Select `grouped` and the `ids` of the newest rows, the first `limit` by `at`, in one text: see `ids_in_order`.
 
     Args:
         rows: Has the columns `grouped`, `id` and `at`.
@@ -236,4 +249,16 @@ def newest(rows: Select[Any], limit: int, *, of_each: bool) -> Subquery:
         order = (found.c.at.desc(), found.c.id.desc())
     number = func.row_number().over(partition_by=[found.c.grouped] if of_each else [], order_by=order)
     ranked = select(found.c.grouped, found.c.id, number.label("number")).subquery()
-    return select(ranked).where(ranked.c.number <= limit).subquery()
+    # All numbers have four digits, so they are in order as text.
+    texts = cast(ranked.c.number + _FIRST, Text) + cast(ranked.c.id, Text)
+    ids = func.aggregate_strings(texts, ",").label("ids")
+    return select(ranked.c.grouped, ids).where(ranked.c.number <= limit).group_by(ranked.c.grouped).subquery()
+
+
+def ids_in_order(text: str) -> list[str]:
+    """Return the ids that `newest` found, the newest first.
+
+    As rows, and as UUIDs, those of a hundred services took longer to read than to find.
+    """
+    ids = [each[4:] for each in sorted(text.split(","))]
+    return ids if "-" in text else [str(UUID(each)) for each in ids]  # SQLite has them without

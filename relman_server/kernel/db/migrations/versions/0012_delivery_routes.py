@@ -37,8 +37,7 @@ def upgrade() -> None:
     _find_routes()
     op.execute(
         f"INSERT INTO delivered_change ({KEPT}, route_id)"  # noqa: S608 - of names
-        f" SELECT {KEPT}, route_id FROM delivered_before LEFT JOIN route_of ON route_of.passed = delivered_before.earlier"
-        " ORDER BY delivered_at"
+        f" SELECT {KEPT}, route_id FROM delivered_before LEFT JOIN route_of ON passed = earlier ORDER BY delivered_at"
     )
     op.execute("DROP TABLE route_of")
     _finish(references, INCLUDED)
