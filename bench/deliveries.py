@@ -68,11 +68,15 @@ INSERT INTO delivery_route (id, places)
     VALUES (md5('route')::uuid, replace(md5('environment0')::uuid::text, '-', ''));
 
 INSERT INTO delivered_change (change_id, environment_id, service_id, deployment_id, delivered_at, committed_at, basis,
-    route_id)
+    route_id, is_opening)
     SELECT md5('change' || s || '.' || r || '.' || c)::uuid, md5('environment' || e)::uuid, md5('service' || s)::uuid,
     md5('deployment' || s || '.' || r || '.' || e)::uuid, at, at - interval '6 days' * random(), 'changes',
-    CASE WHEN e = 1 THEN md5('route')::uuid END
-    FROM made, generate_series(0, 1) c WHERE fate >= 0.06;
+    CASE WHEN e = 1 THEN md5('route')::uuid END, r = min(r) OVER (PARTITION BY s, e)
+    FROM made, generate_series(0, 1) c WHERE fate >= 0.06 ORDER BY at;
+
+UPDATE deployment d SET blamed = true
+    WHERE EXISTS (SELECT FROM incident i WHERE i.deployment_id = d.id)
+    OR EXISTS (SELECT FROM deployment h WHERE h.remediates = d.id AND h.environment_id = d.environment_id);
 
 DROP TABLE made;
 """

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, Subquery, Text, bindparam, case, func, or_, select, true
+from sqlalchemy import Select, Subquery, Text, and_, bindparam, case, func, not_, or_, select, true
 
 from relman_server.analytics.model import DeliveredChange, DeliveryRoute
 from relman_server.analytics.scope import ENVIRONMENTS, SERVICES, Grouping, Shape, within
@@ -37,13 +37,15 @@ def ages(shape: Shape, narrow: Narrow = lambda found: found) -> Subquery:
         change.basis,
         case((change.committed_at <= change.delivered_at, took)).label("value"),
     ).where(within(change.delivered_at), shape.has(change))
-    found = narrow(found).where(change.deployment_id.not_in(_first_successes(shape)))
+    # The first success of all its environments is the first one in its own, too: few are looked at any closer.
+    is_first = and_(change.is_opening, change.deployment_id.in_(_first_successes(shape)))
+    found = narrow(found).where(not_(is_first))
     if shape.grouping is not Grouping.ENVIRONMENT and shape.places > 1:
         found = found.where(or_(change.route_id.is_(None), change.route_id.not_in(_routes_within(shape.places))))
     return once(found, "ages")
 
 
-def _routes_within(places: int) -> Select[tuple[UUID]]:
+def _routes_within(places: int) -> Select[Any]:
     """Select the `id` of the routes through any environment of the scope: what came by one of them was there before."""
     through = (DeliveryRoute.places.contains(bindparam(f"place_{place}", type_=Text())) for place in range(places))
     return select(DeliveryRoute.id).where(or_(*through))

@@ -8,19 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Select, Subquery, and_, cast, func, literal, not_, or_, select, true
+from sqlalchemy import BigInteger, ColumnElement, Select, Subquery, and_, cast, func, not_, or_, select, true
 
 from relman_server.analytics.scope import ENVIRONMENTS, Shape, within
 from relman_server.analytics.sql import days, once
 from relman_server.deployments.model import Deployment, DeploymentKind, DeploymentStatus, Outcome
 from relman_server.environments.model import Environment
+from relman_server.kernel.sql import in_words
 
 COUNTS = ("base", "successes", "releases", "rework", "ended", "pipeline_failures")
-
-
-def in_words(value: str) -> ColumnElement[str]:
-    """Return a value that stands in the statement itself: partial indexes are used for nothing else."""
-    return literal(value, literal_execute=True)
 
 
 @dataclass(frozen=True)
@@ -40,11 +36,12 @@ class Facts:
 
     @property
     def is_unusual(self) -> ColumnElement[bool]:
-        """It was not planned, or did not go well; word for word what `ix_deployment_unusual` has."""
+        """It was not planned, or did not go well, then or later; word for word what `ix_deployment_unusual` has."""
         return or_(
             Deployment.outcome != in_words(Outcome.SUCCEEDED),
             Deployment.status == in_words(DeploymentStatus.ROLLED_BACK),
             Deployment.kind != in_words(DeploymentKind.PLANNED),
+            Deployment.blamed,
         )
 
     @property
@@ -66,6 +63,11 @@ class Facts:
     def is_new(self) -> ColumnElement[bool]:
         """It was no rollback and no repetition."""
         return Deployment.kind.not_in((DeploymentKind.ROLLBACK, DeploymentKind.REDEPLOY))
+
+    @property
+    def is_failure(self) -> ColumnElement[bool]:
+        """It reached the environment and was not well there, which is unusual."""
+        return and_(self.is_unusual, self.is_base, or_(not_(self.stayed), Deployment.blamed))
 
     @property
     def is_release_of_any_kind(self) -> ColumnElement[bool]:

@@ -51,7 +51,7 @@ class DeliveryRoute(Base):
 
 
 # What metrics look at of a change, so that they find it in an index.
-_INCLUDED = ("committed_at", "basis", "deployment_id", "route_id")
+_INCLUDED = ("committed_at", "basis", "deployment_id", "route_id", "is_opening")
 
 
 class DeliveredChange(Base):
@@ -64,6 +64,7 @@ class DeliveredChange(Base):
         delivered_at: completed_at of the deployment.
         committed_at: When the change was made, as far as that is known: see `basis`.
         basis: What committed_at is.
+        is_opening: Whether it came with the first success of the service there, with who knows how many others.
         route_id: Of the environments that it reached before; None when this is the first. Whether it is new to several
             environments is seen without a look at its other rows.
     """
@@ -83,4 +84,5 @@ class DeliveredChange(Base):
     delivered_at: Mapped[datetime]
     committed_at: Mapped[datetime]
     basis: Mapped[str]
+    is_opening: Mapped[bool]
     route_id: Mapped[UUID | None] = mapped_column(ForeignKey("delivery_route.id"))

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache, reduce
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -134,8 +134,9 @@ def counts(tx: Reading, scope: Scope) -> Mapping[Group, Counts]:
 def _counts(shape: Shape) -> Select[Any]:
     """Select `grouped`, the sums of COUNTS, and the `days` in one text: of a hundred services they are many rows."""
     daily = Facts(shape).daily().c
-    numbers = [cast(daily[name], Text) for name in ("day", *COUNTED_BY_DAY)]
-    day = reduce(lambda text, number: text + " " + number, numbers)
+    day: Any = cast(daily.day, Text)
+    for name in COUNTED_BY_DAY:
+        day = day + " " + cast(daily[name], Text)
     sums = (cast(func.sum(daily[name]), BigInteger).label(name) for name in COUNTS)
     return select(daily.grouped, *sums, func.aggregate_strings(day, ",").label("days")).group_by(daily.grouped)
 

@@ -1,8 +1,11 @@
-"""what a change passed before, by reference: of any number of environments it takes 16 bytes, and fits into an index.
+"""for metrics, what of changes and of deployments they would have to look up for each of them.
+
+What a change passed before is a reference: of any number of environments it takes 16 bytes, and fits into an index.
 
 Revision: 0012, after 0011
 """
 
+from typing import Any
 from uuid import NAMESPACE_OID, UUID, uuid5
 
 import sqlalchemy as sa
@@ -20,10 +23,52 @@ OF_PLACE = "ix_delivered_change_environment_id_delivered_at"
 OF_SERVICE = "ix_delivered_change_service_id_environment_id_delivered_at"
 OF_DEPLOYMENT = "ix_delivered_change_deployment_id"
 REFERENCES = {"environment_id": "environment", "service_id": "service", "deployment_id": "deployment"}
-INCLUDED = ("committed_at", "basis", "deployment_id", "route_id")
+INCLUDED = ("committed_at", "basis", "deployment_id", "route_id", "is_opening")
+
+
+ENDED = "outcome IS NOT NULL"
+UNUSUAL = "outcome IS NOT NULL AND (outcome <> 'SUCCEEDED' OR status = 'ROLLED_BACK' OR kind <> 'PLANNED'{})"
+UNUSUAL_FACTS = ("service_id", "id", "kind", "status", "outcome", "production_impacted")
+OUTCOME_FACTS = ("id", "status", "outcome")
 
 
 def upgrade() -> None:
+    if _on_postgres():
+        op.execute("SET LOCAL statement_timeout = 0")  # many changes and deployments take their time
+    _upgrade_changes()
+    op.add_column("deployment", sa.Column("blamed", sa.Boolean(), server_default=sa.false(), nullable=False))
+    op.execute(
+        "UPDATE deployment SET blamed = true WHERE id IN (SELECT deployment_id FROM incident"
+        " WHERE deployment_id IS NOT NULL) OR EXISTS (SELECT 1 FROM deployment h WHERE h.kind = 'HOTFIX'"
+        " AND h.outcome = 'SUCCEEDED' AND h.remediates = deployment.id"
+        " AND h.environment_id = deployment.environment_id)"
+    )
+    _index_deployments(("blamed",), " OR blamed", " OR blamed = 1")
+
+
+def _index_deployments(more: tuple[str, ...], on_postgres: str, on_sqlite: str) -> None:
+    """Make the indexes anew that have what speaks against a deployment, or have it no more."""
+    op.drop_index("ix_deployment_unusual", "deployment")
+    op.create_index(
+        "ix_deployment_unusual",
+        "deployment",
+        ["environment_id", "completed_at"],
+        postgresql_include=(*UNUSUAL_FACTS, *more),
+        postgresql_where=sa.text(UNUSUAL.format(on_postgres)),
+        sqlite_where=sa.text(UNUSUAL.format(on_sqlite)),
+    )
+    if _on_postgres():  # SQLite's has no other columns beside its own
+        op.drop_index("ix_deployment_outcome", "deployment")
+        op.create_index(
+            "ix_deployment_outcome",
+            "deployment",
+            ["service_id", "environment_id", "completed_at"],
+            postgresql_include=(*OUTCOME_FACTS, *more),
+            postgresql_where=sa.text(ENDED),
+        )
+
+
+def _upgrade_changes() -> None:
     op.create_table(
         "delivery_route",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -33,19 +78,29 @@ def upgrade() -> None:
     )
     _set_aside()
     references = {**REFERENCES, "route_id": "delivery_route"}
-    _create(sa.Column("route_id", sa.Uuid(), nullable=True), references)
+    columns: list[sa.Column[Any]] = [
+        sa.Column("is_opening", sa.Boolean(), nullable=False),
+        sa.Column("route_id", sa.Uuid(), nullable=True),
+    ]
+    _create(columns, references)
     _find_routes()
     op.execute(
-        f"INSERT INTO delivered_change ({KEPT}, route_id)"  # noqa: S608 - of names
-        f" SELECT {KEPT}, route_id FROM delivered_before LEFT JOIN route_of ON passed = earlier ORDER BY delivered_at"
+        f"INSERT INTO delivered_change ({KEPT}, route_id, is_opening)"  # noqa: S608 - of names
+        f" SELECT {KEPT}, route_id, deployment_id = first_value(deployment_id) OVER"
+        " (PARTITION BY service_id, environment_id ORDER BY delivered_at, deployment_id)"
+        " FROM delivered_before LEFT JOIN route_of ON passed = earlier ORDER BY delivered_at"
     )
     op.execute("DROP TABLE route_of")
     _finish(references, INCLUDED)
 
 
 def downgrade() -> None:
+    if _on_postgres():
+        op.execute("SET LOCAL statement_timeout = 0")  # as above
+    _index_deployments((), "", "")
+    op.drop_column("deployment", "blamed")
     _set_aside()
-    _create(sa.Column("earlier", sa.Text(), nullable=False), REFERENCES)
+    _create([sa.Column("earlier", sa.Text(), nullable=False)], REFERENCES)
     op.execute(
         f"INSERT INTO delivered_change ({KEPT}, earlier)"  # noqa: S608 - as above
         f" SELECT {KEPT}, coalesce(replace(places, ',', ''), '') FROM delivered_before"
@@ -58,7 +113,6 @@ def downgrade() -> None:
 def _set_aside() -> None:
     """Call the table `delivered_before`; made anew it has its rows in order of time, and no gaps."""
     if _on_postgres():
-        op.execute("SET LOCAL statement_timeout = 0")  # many changes take their time
         op.execute("ALTER INDEX pk_delivered_change RENAME TO pk_delivered_before")
     for name in (OF_PLACE, OF_SERVICE, OF_DEPLOYMENT):
         op.drop_index(name, "delivered_change")
@@ -69,8 +123,8 @@ def _on_postgres() -> bool:
     return op.get_bind().dialect.name == "postgresql"
 
 
-def _create(column: sa.Column[UUID] | sa.Column[str], references: dict[str, str]) -> None:
-    """Create the table with one more column; on PostgreSQL still without references, which it checks faster at once."""
+def _create(columns: list[sa.Column[Any]], references: dict[str, str]) -> None:
+    """Create the table with more columns; on PostgreSQL still without references, which it checks faster at once."""
     constraints = [] if _on_postgres() else [_reference(*each) for each in references.items()]
     op.create_table(
         "delivered_change",
@@ -81,7 +135,7 @@ def _create(column: sa.Column[UUID] | sa.Column[str], references: dict[str, str]
         sa.Column("delivered_at", UtcDateTime(timezone=True), nullable=False),
         sa.Column("committed_at", UtcDateTime(timezone=True), nullable=False),
         sa.Column("basis", sa.Text(), nullable=False),
-        column,
+        *columns,
         *constraints,
         sa.PrimaryKeyConstraint("change_id", "environment_id", name=op.f("pk_delivered_change")),
         info={"audited": False},
