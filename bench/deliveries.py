@@ -74,9 +74,8 @@ INSERT INTO delivered_change (change_id, environment_id, service_id, deployment_
     CASE WHEN e = 1 THEN md5('route')::uuid END, r = min(r) OVER (PARTITION BY s, e)
     FROM made, generate_series(0, 1) c WHERE fate >= 0.06 ORDER BY at;
 
-UPDATE deployment d SET blamed = true
-    WHERE EXISTS (SELECT FROM incident i WHERE i.deployment_id = d.id)
-    OR EXISTS (SELECT FROM deployment h WHERE h.remediates = d.id AND h.environment_id = d.environment_id);
+UPDATE deployment SET blamed = true
+    WHERE id IN (SELECT deployment_id FROM incident UNION SELECT remediates FROM deployment);
 
 DROP TABLE made;
 """

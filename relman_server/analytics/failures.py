@@ -88,12 +88,10 @@ def _with_next(repaired: CTE) -> Select[Any]:
     That takes PostgreSQL half of the time of a look into the index for each of the failures.
     """
     place = (repaired.c.service_id, repaired.c.environment_id)
-    places = (
-        select(*place, func.min(repaired.c.at).label("since"))
-        .where(func.coalesce(repaired.c.open, 0) == 0, repaired.c.repaired_at.is_(None))
-        .group_by(*place)
-        .subquery("places")
-    )
+    # Not a condition of the select: PostgreSQL would expect a row or two of it, and sort where it can hash.
+    needs_it = and_(func.coalesce(repaired.c.open, 0) == 0, repaired.c.repaired_at.is_(None))
+    since = func.min(case((needs_it, repaired.c.at)))
+    places = select(*place, since.label("since")).group_by(*place).subquery("places")
     in_order = func.array_agg(aggregate_order_by(_next.completed_at, _next.completed_at)).label("ended")
     after = select(in_order).where(*_comes_after(places, places.c.since)).correlate(places).lateral("after")
     sound = select(places.c.service_id, places.c.environment_id, after.c.ended).join(after, true()).subquery("sound")

@@ -38,10 +38,10 @@ def upgrade() -> None:
     _upgrade_changes()
     op.add_column("deployment", sa.Column("blamed", sa.Boolean(), server_default=sa.false(), nullable=False))
     op.execute(
-        "UPDATE deployment SET blamed = true WHERE id IN (SELECT deployment_id FROM incident"
-        " WHERE deployment_id IS NOT NULL) OR EXISTS (SELECT 1 FROM deployment h WHERE h.kind = 'HOTFIX'"
-        " AND h.outcome = 'SUCCEEDED' AND h.remediates = deployment.id"
-        " AND h.environment_id = deployment.environment_id)"
+        "UPDATE deployment SET blamed = true WHERE (id, environment_id) IN"
+        " (SELECT deployment_id, environment_id FROM incident WHERE deployment_id IS NOT NULL UNION"
+        " SELECT remediates, environment_id FROM deployment"
+        " WHERE kind = 'HOTFIX' AND outcome = 'SUCCEEDED' AND remediates IS NOT NULL)"
     )
     _index_deployments(("blamed",), " OR blamed", " OR blamed = 1")
 
