@@ -1,12 +1,9 @@
 """The composition root: engine, bus, interceptors, services. Nothing else wires anything to anything."""
 
 import asyncio
-import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from datetime import timedelta
 from functools import partial
-from pathlib import Path
 from types import ModuleType
 
 import structlog
@@ -48,21 +45,22 @@ from relman_client.v1 import (
     user_pb2,
     user_pb2_grpc,
 )
-from relman_server import __version__
+from relman_server import __version__, duties
 from relman_server.analytics import deliveries
 from relman_server.analytics.service import AnalyticsService
 from relman_server.approvals.service import ApprovalService
-from relman_server.audit import partitions, sealing
+from relman_server.audit import sealing
 from relman_server.audit.service import AuditLogService
-from relman_server.audit.signing import BlockSigner, load_signer
+from relman_server.audit.signing import load_signer
 from relman_server.auth import store as auth_store
+from relman_server.auth.keys import signing_key
 from relman_server.auth.logic import Authentication
 from relman_server.auth.service import AuthService
 from relman_server.auth.tokens import Signer
 from relman_server.auth.verifier import TokenVerifier
 from relman_server.catalog import logic as catalog
 from relman_server.catalog.service import CatalogService
-from relman_server.deployments import approving, history, overdue, queue, running
+from relman_server.deployments import approving, history, queue, running
 from relman_server.deployments import store as deployment_store
 from relman_server.deployments.feed import TOPIC, FeedHub
 from relman_server.deployments.service import DeploymentService, StageService
@@ -78,7 +76,7 @@ from relman_server.kernel.db import Database, Transaction, idempotency, schema
 from relman_server.kernel.db.denials import Denials
 from relman_server.kernel.errors import RelmanError
 from relman_server.kernel.events import Events
-from relman_server.kernel.reconciler import Duty, Reconciler
+from relman_server.kernel.reconciler import Reconciler
 from relman_server.kernel.rpc.access_log import AccessLog
 from relman_server.kernel.rpc.authenticate import Authenticate, Verifier
 from relman_server.kernel.rpc.authorize import Authorize
@@ -154,8 +152,7 @@ class App:
         self.redis = Redis(settings.redis_url.get_secret_value()) if settings.redis_url else None
         self._subscribe()
         self.block_signer = load_signer(settings.audit_key) if settings.audit_key else None
-        duties = [*DUTIES, _sealing(self.block_signer), *_retention(settings.log_retention)]
-        self.reconciler = Reconciler(self.db, self.clock, duties)
+        self.reconciler = Reconciler(self.db, self.clock, duties.of(self.block_signer, settings.log_retention))
 
     @asynccontextmanager
     async def serving(self, prepare: Callable[[], Awaitable[None]] | None = None) -> AsyncIterator[str]:
@@ -368,30 +365,6 @@ async def _unfailing(work: Awaitable[None]) -> None:
         log.exception("background work failed")
 
 
-# A pipeline that cannot reach the server cannot keep its lease: after an outage it has this long to come back.
-LEASE_PATIENCE = timedelta(seconds=30)
-
-DUTIES = (
-    Duty("stage_timeouts", overdue.STAGES_DUE, overdue.time_out_stage),
-    Duty("leases", overdue.LEASES_DUE, overdue.lose_deployment, LEASE_PATIENCE),
-    Duty("approvals", overdue.APPROVALS_DUE, overdue.expire_approvals),
-    Duty("decisions", overdue.DECISIONS_DUE, overdue.decide_again),
-    Duty("audit_partitions", partitions.DUE, partitions.prepare),
-)
-
-
-def _sealing(signer: BlockSigner | None) -> Duty:
-    """Return the duty to seal the rows of the audit log that have waited for a minute, and those after them."""
-    return Duty("audit_blocks", sealing.OLDEST_UNSEALED, partial(sealing.seal, signer=signer), after=sealing.EVERY)
-
-
-def _retention(span: timedelta | None) -> list[Duty]:
-    """Return the duty to remove logs some time after their deployments ended; none when they are kept for good."""
-    if span is None:
-        return []
-    return [Duty("logs", retention.DUE, partial(retention.remove_expired, retention=span), after=span)]
-
-
 def _registration(messages: ModuleType, stubs: ModuleType, name: str, servicer: object) -> Registration:
     """Return how a service of the contract is added to the server."""
     return Registration(
@@ -416,23 +389,3 @@ def interceptors(
         Authorize(),
         Validate(key),
     ]
-
-
-def signing_key(data_dir: Path) -> bytes:
-    """Return the server's secret key, made at the first start; readable by its owner only."""
-    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    file = data_dir / "signing.key"
-    with suppress(FileExistsError):
-        # Written whole before it has its name: a server that starts at the same time never reads half a key.
-        fresh = data_dir / f".signing.key.{secrets.token_hex(8)}"
-        if not file.exists():
-            fresh.touch(mode=0o600)
-            fresh.write_bytes(secrets.token_bytes(32))
-            try:
-                file.hardlink_to(fresh)
-            finally:
-                fresh.unlink()
-    key = file.read_bytes()
-    if len(key) < 32:
-        raise OSError(f"{file} is damaged: it must hold at least 32 bytes")
-    return key

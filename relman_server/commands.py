@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from relman_server import settings, supervisor
 from relman_server.app import App
-from relman_server.kernel import log_format
+from relman_server.kernel import allocator, log_format
 from relman_server.kernel.db import embedded, schema
 from relman_server.kernel.db.database import Database
 from relman_server.kernel.db.engine import write_engine
@@ -27,6 +27,7 @@ log = structlog.get_logger(__name__)
 
 def run(command: str, chosen: Settings) -> int:
     """Serve or migrate; return the exit status. What keeps it from doing so is said in a line."""
+    allocator.use_few_arenas()  # before there are threads
     return reported(chosen, lambda: migrate(chosen) if command == "migrate" else asyncio.run(serve(chosen)))
 
 

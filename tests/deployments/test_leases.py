@@ -11,7 +11,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from relman_client.v1 import common_pb2, lease_pb2, log_pb2, stage_pb2
 from relman_client.v1 import deployment_pb2 as pb
-from relman_server.app import LEASE_PATIENCE
+from relman_server.duties import LEASE_PATIENCE
 from tests.conftest import MovableClock
 from tests.deployments import steps
 from tests.deployments.steps import make_in, state

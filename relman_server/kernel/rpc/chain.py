@@ -9,6 +9,7 @@ import grpc
 from relman_server.kernel.errors import Unimplemented
 from relman_server.kernel.identity import Call, Policy, current_call
 from relman_server.kernel.rpc.parsing import pass_bytes, tolerate
+from relman_server.kernel.rpc.transport import Transport
 
 if TYPE_CHECKING:
     Handler = grpc.RpcMethodHandler[Any, Any]  # generic in its stubs only
@@ -63,7 +64,10 @@ class Chain(grpc.aio.ServerInterceptor):
         async def handle(request: Any, context: Context) -> Any:
             call = Call(method, policy, streaming=streaming)
             current_call.set(call)
-            return await proceed(call, request, context)
+            transport: Any = Transport(context)  # all that a context is
+            if handler.request_streaming:
+                request = transport.requests()
+            return await proceed(call, request, transport)
 
         kinds = {
             (False, False): grpc.unary_unary_rpc_method_handler,
