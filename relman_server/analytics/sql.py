@@ -143,6 +143,18 @@ def days() -> TableValuedAlias:
     return func.unnest(*arrays).table_valued(*columns, name="days").render_derived()
 
 
+def days_in_parts() -> tuple[Subquery, TableValuedAlias]:
+    """Return the days of the range, each once as `day`, and of each the parts: `beginning` and `until`.
+
+    The parts are of the day that stands beside them.
+    """
+    part = days()
+    parts = (func.array_agg(part.c[name]).label(name) for name in ("beginning", "until"))
+    day = select(part.c.number.label("day"), *parts).group_by(part.c.number).subquery("day")
+    columns = (column("beginning", UtcDateTime()), column("until", UtcDateTime()))
+    return day, func.unnest(day.c.beginning, day.c.until).table_valued(*columns, name="part").render_derived()
+
+
 def day_parameters(within: Range, engine: str) -> dict[str, Any]:  # values of parameters
     """Return the values of the parameters of `day_of` and `days`, and the number of the `last_day`."""
     values: dict[str, Any] = {"last_day": within.days - 1}

@@ -34,7 +34,7 @@ from relman_server.analytics.failures import failures, recoveries
 from relman_server.analytics.inputs import PagedQuestion
 from relman_server.analytics.model import Basis, DeliveredChange
 from relman_server.analytics.scope import ENVIRONMENTS, SERVICES, Group, Grouping, Scope, Shape, within
-from relman_server.analytics.sql import days, distribution, for_each, ids_in_order, newest, which
+from relman_server.analytics.sql import days_in_parts, distribution, for_each, ids_in_order, newest, which
 from relman_server.catalog.model import Service
 from relman_server.deployments.model import Deployment
 from relman_server.environments.model import Environment, EnvironmentType
@@ -175,11 +175,11 @@ def daily_lead_times(tx: Reading, scope: Scope) -> Mapping[int, float]:
 def _daily_lead_times(shape: Shape) -> Select[Any]:
     if shape.engine == "sqlite":
         return distribution(ages(shape), shape.engine, ["day"], ["p50"])
-    part = days()
-    day = select(part.c.number.label("day")).distinct().subquery("day")
+    day, part = days_in_parts()
     then = and_(DeliveredChange.delivered_at >= part.c.beginning, DeliveredChange.delivered_at < part.c.until)
-    of_day = ages(shape, lambda found: found.join(part, then).where(part.c.number == day.c.day).correlate(day))
-    return for_each(day, distribution(of_day, shape.engine, [], ["p50"]))
+    of_day = ages(shape, lambda found: found.join(part, then).correlate(day))
+    found = for_each(day, distribution(of_day, shape.engine, [], ["p50"])).subquery()
+    return select(found.c.day, found.c.p50)
 
 
 @dataclass
