@@ -64,12 +64,18 @@ INSERT INTO incident (id, service_id, environment_id, deployment_id, title, seve
     at + interval '4 hours' * random() + interval '10 minutes', '', at, at, 1
     FROM made WHERE fate BETWEEN 0.5 AND 0.53;
 
+INSERT INTO delivery_route (id, places)
+    VALUES (md5('route')::uuid, replace(md5('environment0')::uuid::text, '-', ''));
+
 INSERT INTO delivered_change (change_id, environment_id, service_id, deployment_id, delivered_at, committed_at, basis,
-    earlier)
+    route_id, is_opening)
     SELECT md5('change' || s || '.' || r || '.' || c)::uuid, md5('environment' || e)::uuid, md5('service' || s)::uuid,
     md5('deployment' || s || '.' || r || '.' || e)::uuid, at, at - interval '6 days' * random(), 'changes',
-    CASE WHEN e = 0 THEN '' ELSE replace(md5('environment0')::uuid::text, '-', '') END
-    FROM made, generate_series(0, 1) c WHERE fate >= 0.06;
+    CASE WHEN e = 1 THEN md5('route')::uuid END, r = min(r) OVER (PARTITION BY s, e)
+    FROM made, generate_series(0, 1) c WHERE fate >= 0.06 ORDER BY at;
+
+UPDATE deployment SET blamed = true
+    WHERE id IN (SELECT deployment_id FROM incident UNION SELECT remediates FROM deployment);
 
 DROP TABLE made;
 """

@@ -67,6 +67,7 @@ from relman_server.deployments.service import DeploymentService, StageService
 from relman_server.deployments.watch import WatchHub
 from relman_server.environments import logic as environments
 from relman_server.environments.service import EnvironmentService
+from relman_server.incidents import blame
 from relman_server.incidents import store as incident_store
 from relman_server.incidents.service import IncidentService
 from relman_server.kernel import holdings
@@ -313,6 +314,7 @@ class App:
         self.events.subscribe(history.DeploymentChanged, self._deployment_changed)
         self.events.subscribe(history.DeploymentMoved, rollbacks.deployment_moved)
         self.events.subscribe(history.DeploymentMoved, retention.deployment_moved)
+        self.events.subscribe(history.DeploymentMoved, blame.deployment_moved)
         self.events.subscribe(history.DeploymentMoved, deliveries.deployment_moved)
         self.events.subscribe(history.DeploymentDeleted, deliveries.deployment_deleted)
         self.events.subscribe(logs.LogGrew, self._log_grew)

@@ -1,22 +1,31 @@
 """How old changes were when they arrived, as a select."""
 
+from collections.abc import Callable
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, Subquery, Text, bindparam, case, func, select, true
+from sqlalchemy import Select, Subquery, Text, and_, bindparam, case, func, not_, or_, select, true
 
-from relman_server.analytics.model import DeliveredChange
+from relman_server.analytics.model import DeliveredChange, DeliveryRoute
 from relman_server.analytics.scope import ENVIRONMENTS, SERVICES, Grouping, Shape, within
 from relman_server.analytics.sql import microseconds_between, once
 from relman_server.catalog.model import Service
 from relman_server.deployments.model import Deployment, Outcome
 from relman_server.environments.model import Environment
 
+Narrow = Callable[[Select[Any]], Select[Any]]
+"""Returns a select of DeliveredChange that selects less."""
 
-def ages(shape: Shape) -> Subquery:
+
+def ages(shape: Shape, narrow: Narrow = lambda found: found) -> Subquery:
     """Select of every change that reached the scope in the range how old it was then, as `value` in microseconds.
 
     And `grouped`, `day`, `id` of its deployment, `at` and `basis`. The value is NULL when it was made later than that.
     What came with a service's first success is left out.
+
+    Args:
+        shape: Of the scope.
+        narrow: Adds to the conditions.
     """
     change = DeliveredChange
     took = microseconds_between(change.committed_at, change.delivered_at)
@@ -27,15 +36,19 @@ def ages(shape: Shape) -> Subquery:
         change.delivered_at.label("at"),
         change.basis,
         case((change.committed_at <= change.delivered_at, took)).label("value"),
-    ).where(within(change.delivered_at), shape.has(change), change.deployment_id.not_in(_first_successes(shape)))
+    ).where(within(change.delivered_at), shape.has(change))
+    # The first success of all its environments is the first one in its own, too: few are looked at any closer.
+    is_first = and_(change.is_opening, change.deployment_id.in_(_first_successes(shape)))
+    found = narrow(found).where(not_(is_first))
     if shape.grouping is not Grouping.ENVIRONMENT and shape.places > 1:
-        found = found.where(*(~_was_in(place) for place in range(shape.places)))
+        found = found.where(or_(change.route_id.is_(None), change.route_id.not_in(_routes_within(shape.places))))
     return once(found, "ages")
 
 
-def _was_in(place: int) -> ColumnElement[bool]:
-    """Return the condition that a change reached an environment of the scope, by its number, before."""
-    return DeliveredChange.earlier.contains(bindparam(f"place_{place}", type_=Text()))
+def _routes_within(places: int) -> Select[Any]:
+    """Select the `id` of the routes through any environment of the scope: what came by one of them was there before."""
+    through = (DeliveryRoute.places.contains(bindparam(f"place_{place}", type_=Text())) for place in range(places))
+    return select(DeliveryRoute.id).where(or_(*through))
 
 
 def _first_successes(shape: Shape) -> Select[tuple[UUID]]:

@@ -25,12 +25,12 @@ class Range:
     end: datetime
     zone: ZoneInfo
 
-    @property
+    @cached_property
     def first_day(self) -> date:
         """The day of the first moment."""
         return self.start.astimezone(self.zone).date()
 
-    @property
+    @cached_property
     def last_day(self) -> date:
         """The day of the last moment."""
         return max(self.first_day, (self.end - timedelta(microseconds=1)).astimezone(self.zone).date())
@@ -90,8 +90,12 @@ class Range:
         if first is not None and self.start < first < self.end:
             day = first.astimezone(self.zone).date()
             return Whole(self, day, day)
-        whole = self.first_day if self.starts(self.first_day) == self.start else self.first_day + DAY
-        return Whole(self, self.first_day, whole)
+        return self._whole
+
+    @cached_property
+    def _whole(self) -> "Whole":
+        starts_whole = self.starts(self.first_day) == self.start
+        return Whole(self, self.first_day, self.first_day if starts_whole else self.first_day + DAY)
 
 
 @dataclass(frozen=True)
@@ -131,6 +135,19 @@ class Whole:
         while (following := _next_month(day)) <= self.end_whole:
             yield day, following
             day = following
+
+    @cached_property
+    def numbered_weeks(self) -> Sequence[Sequence[int]]:
+        """The numbers of the days of every whole week, counted from the range's first day."""
+        return [self._numbers(*week) for week in self.weeks()]
+
+    @cached_property
+    def numbered_months(self) -> Sequence[Sequence[int]]:
+        """As `numbered_weeks`, of every whole month."""
+        return [self._numbers(*month) for month in self.months()]
+
+    def _numbers(self, first: date, end: date) -> Sequence[int]:
+        return range((first - self.range.first_day).days, (end - self.range.first_day).days)
 
 
 def _next_month(day: date) -> date:

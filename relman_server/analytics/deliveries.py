@@ -3,13 +3,15 @@
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
-from uuid import UUID, uuid5
+from uuid import NAMESPACE_OID, UUID, uuid5
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, exists, insert, select
+from sqlalchemy.dialects import postgresql, sqlite
 
-from relman_server.analytics.model import Basis, DeliveredChange
+from relman_server.analytics.model import Basis, DeliveredChange, DeliveryRoute
 from relman_server.deployments.history import DeploymentDeleted, DeploymentMoved
 from relman_server.deployments.model import Deployment, Outcome
+from relman_server.incidents import blame
 from relman_server.kernel.db.transaction import Record, Transaction
 from relman_server.releases.model import Release
 
@@ -22,6 +24,11 @@ def change_id(service_id: UUID, commit: str) -> UUID:
     return uuid5(service_id, commit)
 
 
+def route_id(places: str) -> UUID:
+    """Return the id of a route, of its places as DeliveryRoute has them."""
+    return uuid5(NAMESPACE_OID, places)
+
+
 def deployment_moved(tx: Transaction, moved: DeploymentMoved) -> None:
     """Note what reached an environment first by a deployment that has just succeeded."""
     deployment = moved.deployment
@@ -31,22 +38,34 @@ def deployment_moved(tx: Transaction, moved: DeploymentMoved) -> None:
     assert release is not None
     changes = _changes_of(release, _Known(tx, deployment.service_id))
     reached = _reached(tx, [change for change, *_ in changes])
-    _add(tx, _news(deployment, changes, reached))
+    _add(tx, _news(deployment, changes, reached, opening=_is_opening(tx, deployment)))
+
+
+def _is_opening(tx: Transaction, deployment: Deployment) -> bool:
+    """Whether nothing of a service reached an environment before."""
+    there = (
+        DeliveredChange.service_id == deployment.service_id,
+        DeliveredChange.environment_id == deployment.environment_id,
+    )
+    return not tx.scalar(select(exists().where(*there)))
 
 
 def deployment_deleted(tx: Transaction, deleted: DeploymentDeleted) -> None:
-    """Find out anew what reached which environment when, now that a deployment is gone."""
+    """Find out anew what reached which environment when, and what is blamed, now that a deployment is gone."""
     rebuild(tx, deleted.service_id)
 
 
 def rebuild(tx: Transaction, service_id: UUID) -> None:
-    """Find out anew what of a service reached which environment when."""
+    """Find out anew what of a service reached which environment when, and which of its deployments are blamed."""
+    blame.judge_service(tx, service_id)
     tx.execute(delete(DeliveredChange).where(DeliveredChange.service_id == service_id))
     reached: Reached = {}
     known = _Known(None, service_id)
     rows: list[dict[str, Any]] = []
+    opened: set[UUID] = set()
     for row in tx.rows(_successes(service_id)):
-        rows += _news(row, _changes_of(row, known), reached)
+        rows += _news(row, _changes_of(row, known), reached, opening=row.environment_id not in opened)
+        opened.add(row.environment_id)
     _add(tx, rows)
 
 
@@ -125,13 +144,16 @@ def _reached(tx: Transaction, keys: Sequence[UUID]) -> Reached:
     return found
 
 
-def _news(deployment: Any, changes: Sequence[Change], reached: Reached) -> Iterator[dict[str, Any]]:
+def _news(deployment: Any, changes: Sequence[Change], reached: Reached, *, opening: bool) -> Iterator[dict[str, Any]]:
     """Return a row for each change that is new to where a deployment went, and note that it got there.
+
+    Of routes, rows have the `places`.
 
     Args:
         deployment: A Deployment, or a row with its columns.
         changes: Of its release.
         reached: What got where before.
+        opening: Whether it is the first success of its service there.
     """
     for key, committed_at, basis in changes:
         places = reached.setdefault(key, [])
@@ -145,11 +167,21 @@ def _news(deployment: Any, changes: Sequence[Change], reached: Reached) -> Itera
             "delivered_at": deployment.completed_at,
             "committed_at": committed_at,
             "basis": basis,
-            "earlier": "".join(place.hex for place in places),
+            "is_opening": opening,
+            "places": ",".join(sorted(place.hex for place in places)),
         }
         places.append(deployment.environment_id)
 
 
 def _add(tx: Transaction, rows: Iterable[dict[str, Any]]) -> None:
-    if new := list(rows):
+    new = list(rows)
+    # In order, so that two who write down the same ones do not wait for each other.
+    routes = {places: route_id(places) for places in sorted({row["places"] for row in new}) if places}
+    if routes:
+        add = sqlite.insert if tx.engine == "sqlite" else postgresql.insert
+        found = [{"id": key, "places": places} for places, key in routes.items()]
+        tx.execute(add(DeliveryRoute).on_conflict_do_nothing(), found)
+    for row in new:
+        row["route_id"] = routes.get(row.pop("places"))
+    if new:
         tx.execute(insert(DeliveredChange), new)

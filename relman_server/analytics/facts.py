@@ -4,20 +4,19 @@ The words are those of the definitions (docs/adr/0019-metrics.md). Most deployme
 counted by the thousand and looked at no further; an index of the others is all that is read to know them apart.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Select, Subquery, and_, cast, func, literal, not_, or_, select
+from sqlalchemy import BigInteger, ColumnElement, Select, Subquery, and_, cast, func, not_, or_, select, true
 
-from relman_server.analytics.scope import Shape, within
+from relman_server.analytics.scope import ENVIRONMENTS, Shape, within
+from relman_server.analytics.sql import days, once
 from relman_server.deployments.model import Deployment, DeploymentKind, DeploymentStatus, Outcome
+from relman_server.environments.model import Environment
+from relman_server.kernel.sql import in_words
 
 COUNTS = ("base", "successes", "releases", "rework", "ended", "pipeline_failures")
-
-
-def in_words(value: str) -> ColumnElement[str]:
-    """Return a value that stands in the statement itself: partial indexes are used for nothing else."""
-    return literal(value, literal_execute=True)
 
 
 @dataclass(frozen=True)
@@ -37,11 +36,12 @@ class Facts:
 
     @property
     def is_unusual(self) -> ColumnElement[bool]:
-        """It was not planned, or did not go well; word for word what `ix_deployment_unusual` has."""
+        """It was not planned, or did not go well, then or later; word for word what `ix_deployment_unusual` has."""
         return or_(
             Deployment.outcome != in_words(Outcome.SUCCEEDED),
             Deployment.status == in_words(DeploymentStatus.ROLLED_BACK),
             Deployment.kind != in_words(DeploymentKind.PLANNED),
+            Deployment.blamed,
         )
 
     @property
@@ -63,6 +63,11 @@ class Facts:
     def is_new(self) -> ColumnElement[bool]:
         """It was no rollback and no repetition."""
         return Deployment.kind.not_in((DeploymentKind.ROLLBACK, DeploymentKind.REDEPLOY))
+
+    @property
+    def is_failure(self) -> ColumnElement[bool]:
+        """It reached the environment and was not well there, which is unusual."""
+        return and_(self.is_unusual, self.is_base, or_(not_(self.stayed), Deployment.blamed))
 
     @property
     def is_release_of_any_kind(self) -> ColumnElement[bool]:
@@ -93,7 +98,7 @@ class Facts:
     def daily(self) -> Subquery:
         """Select COUNTS by `grouped` and `day`: all as if they were usual, and by how much the others change that."""
         every = func.count()
-        usual = dict.fromkeys(("base", "successes", "releases", "ended"), every)
+        usual = ("base", "successes", "releases", "ended")
         others = {
             "base": self.is_base,
             "successes": and_(self.is_base, self.succeeded),
@@ -104,7 +109,9 @@ class Facts:
         changes = {
             name: every.filter(condition) - (every if name in usual else 0) for name, condition in others.items()
         }
-        both = self._counted(usual).union_all(self._counted(changes).where(self.is_unusual)).subquery()
+        by_place = self.shape.by_place
+        all_ = self._counted_by_place(usual) if by_place else self._counted(dict.fromkeys(usual, every))
+        both = all_.union_all(self._counted(changes).where(self.is_unusual)).subquery()
         sums = (cast(func.sum(both.c[name]), BigInteger).label(name) for name in COUNTS)
         return select(both.c.grouped, both.c.day, *sums).group_by(both.c.grouped, both.c.day).subquery("counts")
 
@@ -112,3 +119,22 @@ class Facts:
         columns = (cast(counts.get(name, 0), BigInteger).label(name) for name in COUNTS)
         found: Select[Any] = select(self.grouped, self.shape.day(Deployment.completed_at), *columns)
         return found.where(self.ended).group_by("grouped", "day")
+
+    def _counted_by_place(self, names: Sequence[str]) -> Select[Any]:
+        """As `_counted` of all: of each place and day one look into an index, which finds no day and sorts nothing."""
+        day = days()
+        ended = (
+            select(func.count())
+            .where(
+                Deployment.environment_id == Environment.id,
+                Deployment.outcome.is_not(None),
+                Deployment.completed_at >= day.c.beginning,
+                Deployment.completed_at < day.c.until,
+            )
+            .correlate(Environment, day)
+            .scalar_subquery()
+        )
+        places = select(Environment.id.label("environment_id"), day.c.number.label("day"), ended.label("size"))
+        found = once(places.join(day, true()).where(Environment.id.in_(ENVIRONMENTS)), "ended").c
+        columns = (cast(found.size if name in names else 0, BigInteger).label(name) for name in COUNTS)
+        return select(self.shape.grouped(found), found.day, *columns).where(found.size > 0)

@@ -7,10 +7,11 @@ from types import SimpleNamespace
 from relman_server.analytics import store, summary
 from relman_server.analytics.calendar import DAY, Range
 from relman_server.analytics.contributing import Behind, Contributing
+from relman_server.analytics.counts import Counts
 from relman_server.analytics.inputs import PagedQuestion, Question
 from relman_server.analytics.scope import Group, Grouping, Scope
 from relman_server.analytics.store import Failures
-from relman_server.analytics.summary import DEFINITION_VERSION, MICROSECONDS, Counts, Groups, Summary
+from relman_server.analytics.summary import DEFINITION_VERSION, MICROSECONDS, Groups, Summary
 from relman_server.kernel.db.transaction import Reading, Record
 from relman_server.kernel.paging import Listed
 
@@ -67,7 +68,7 @@ def _point(row: Record, within: Range, lead_time: float | None) -> SimpleNamespa
 
 def _scope(tx: Reading, asked: Question) -> Scope:
     within = asked.range(tx.now)
-    store.make_room(tx)
+    store.prepare(tx)
     services = store.service_ids(tx, asked.services) if asked.services else None
     return Scope(services, store.environment_ids(tx, asked.types), within, tx.engine)
 
@@ -85,15 +86,14 @@ def _summaries(tx: Reading, scope: Scope, groups: Sequence[Group]) -> Mapping[Gr
     """Return the metrics of every group."""
     if not groups:
         return {}
-    days: dict[Group, list[Record]] = {group: [] for group in groups}
-    for row in store.daily_counts(tx, scope):
-        days[row.grouped].append(row)
-    counts = {group: Counts.of(each) for group, each in days.items()}
+    nothing_ended = Counts()
+    counted = store.counts(tx, scope)
+    counts = {group: counted.get(group, nothing_ended) for group in groups}
     first = store.first_deployments(tx, scope)
     lead = store.lead_times(tx, scope)
     failures = store.failures_of(tx, scope)
     unlinked = store.unlinked_incidents(tx, scope)
-    ids = Contributing(tx, scope, days, counts)
+    ids = Contributing(tx, scope, counts)
     successes = ids.of(Behind.SUCCESSES, "successes")
     carriers = ids.of(Behind.CARRIERS, "ended")
     rework = ids.of(Behind.REWORK, "rework")

@@ -35,6 +35,25 @@ class Basis(StrEnum):
     RELEASE = "release"
 
 
+class DeliveryRoute(Base):
+    """Environments that changes had reached when they reached another one: few rows, for many changes go the same way.
+
+    Attributes:
+        id: Of these environments, whoever writes it down: see `deliveries.route_id`.
+        places: Their ids, as 32 hexadecimal digits each, in order, with commas between them.
+    """
+
+    __tablename__ = "delivery_route"
+    __table_args__ = ({"info": UNAUDITED},)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    places: Mapped[str]
+
+
+# What metrics look at of a change, so that they find it in an index.
+_INCLUDED = ("committed_at", "basis", "deployment_id", "route_id", "is_opening")
+
+
 class DeliveredChange(Base):
     """That a change of a service reached an environment: its first success there.
 
@@ -45,14 +64,15 @@ class DeliveredChange(Base):
         delivered_at: completed_at of the deployment.
         committed_at: When the change was made, as far as that is known: see `basis`.
         basis: What committed_at is.
-        earlier: Ids of the environments that it reached before, as 32 hexadecimal digits each, one after the other:
-            whether it is new to several environments is seen without a look at them.
+        is_opening: Whether it came with the first success of the service there, with who knows how many others.
+        route_id: Of the environments that it reached before; None when this is the first. Whether it is new to several
+            environments is seen without a look at its other rows.
     """
 
     __tablename__ = "delivered_change"
     __table_args__ = (
-        Index(None, "environment_id", "delivered_at"),
-        Index(None, "service_id", "environment_id", "delivered_at"),
+        Index(None, "environment_id", "delivered_at", postgresql_include=_INCLUDED),
+        Index(None, "service_id", "environment_id", "delivered_at", postgresql_include=_INCLUDED),
         Index(None, "deployment_id"),
         {"info": UNAUDITED},
     )
@@ -64,4 +84,5 @@ class DeliveredChange(Base):
     delivered_at: Mapped[datetime]
     committed_at: Mapped[datetime]
     basis: Mapped[str]
-    earlier: Mapped[str]
+    is_opening: Mapped[bool]
+    route_id: Mapped[UUID | None] = mapped_column(ForeignKey("delivery_route.id"))

@@ -7,10 +7,12 @@ from functools import cached_property
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Uuid, and_, bindparam, cast, null
+from sqlalchemy import ColumnElement, Subquery, Uuid, and_, bindparam, cast, null, select
 
 from relman_server.analytics.calendar import Range
 from relman_server.analytics.sql import day_of, day_parameters
+from relman_server.catalog.model import Service
+from relman_server.environments.model import Environment
 from relman_server.kernel.db.model import UtcDateTime
 
 Group = UUID | None
@@ -61,10 +63,23 @@ class Shape:
             column = rows.service_id if self.grouping is Grouping.SERVICE else rows.environment_id
         return column.label("grouped")
 
+    def all_groups(self) -> Subquery:
+        """Select every group as `grouped`, where there are groups."""
+        group, ids = (Service, SERVICES) if self.grouping is Grouping.SERVICE else (Environment, ENVIRONMENTS)
+        return select(group.id.label("grouped")).where(group.id.in_(ids)).subquery("groups")
+
     @property
     def groups(self) -> list[str]:
         """The columns by which to group: none where everything is one group, so that nothing is sorted by it."""
         return [] if self.grouping is Grouping.NONE else ["grouped"]
+
+    @property
+    def by_place(self) -> bool:
+        """Whether all that ended in an environment is of one group, so that it need not be looked at one by one.
+
+        On PostgreSQL, which has the days as a table.
+        """
+        return self.all_services and self.grouping is not Grouping.SERVICE and self.engine == "postgresql"
 
     def day(self, moment: Any) -> Any:  # a column; a labelled one
         """Return the number of the day of a time, from 0."""

@@ -2,17 +2,18 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
+    BigInteger,
     Double,
     Integer,
     Select,
+    Text,
     Uuid,
     and_,
     bindparam,
@@ -27,12 +28,13 @@ from sqlalchemy import (
 )
 
 from relman_server.analytics.arrivals import ages
-from relman_server.analytics.facts import Facts
+from relman_server.analytics.counts import COUNTED_BY_DAY, Counts
+from relman_server.analytics.facts import COUNTS, Facts
 from relman_server.analytics.failures import failures, recoveries
 from relman_server.analytics.inputs import PagedQuestion
-from relman_server.analytics.model import Basis
+from relman_server.analytics.model import Basis, DeliveredChange
 from relman_server.analytics.scope import ENVIRONMENTS, SERVICES, Group, Grouping, Scope, Shape, within
-from relman_server.analytics.sql import distribution, newest, which
+from relman_server.analytics.sql import days_in_parts, distribution, for_each, ids_in_order, newest, which
 from relman_server.catalog.model import Service
 from relman_server.deployments.model import Deployment
 from relman_server.environments.model import Environment, EnvironmentType
@@ -47,7 +49,16 @@ CONTRIBUTING = 100
 
 BASES = tuple(Basis)
 
-SORTED_IN_MEMORY = "48MB"
+SETTINGS = {
+    # The default is meant for many small sorts.
+    "work_mem": "48MB",
+    # To plan takes a millisecond. A plan for any range and any number of services may take seconds more to run.
+    "plan_cache_mode": "force_custom_plan",
+    # To compile what runs for so short a time takes longer than that saves.
+    "jit": "off",
+}
+"""What statements of a snapshot run with, on PostgreSQL."""
+
 NO_GROUP = cast(null(), Uuid).label("grouped")
 
 _SERVICES = Ordering({"name": Service.name}, default="name", tie=Service.id)
@@ -55,10 +66,13 @@ _ENVIRONMENTS = Ordering({"name": Environment.name}, default="name", tie=Environ
 _first = alias_of(Deployment)
 
 
-def make_room(tx: Reading) -> None:
-    """Let the statements of this snapshot sort in memory; PostgreSQL's default is meant for many small ones."""
+def prepare(tx: Reading) -> None:
+    """Let the statements of this snapshot run with SETTINGS."""
     if tx.engine == "postgresql":
-        tx.scalar(select(func.set_config("work_mem", SORTED_IN_MEMORY, true())))
+        tx.row(_SET)
+
+
+_SET = select(*(func.set_config(name, value, true()) for name, value in SETTINGS.items()))
 
 
 def service_ids(tx: Reading, references: Sequence[str]) -> list[UUID]:
@@ -111,18 +125,20 @@ def _first_deployments(shape: Shape) -> Select[Any]:
     return select(shape.grouped(found.c), found.c.first).where(found.c.first.is_not(None))
 
 
-def daily_counts(tx: Reading, scope: Scope) -> Sequence[Record]:
-    """Return `grouped`, `day` and facts.COUNTS of each group and day on which anything ended.
-
-    `base` are those that reached the environment, `successes` of these; `releases` the successes of any kind but
-    repetitions, `rework` of these; `ended` all that have an outcome, `pipeline_failures` of these.
-    """
-    return tx.rows(_daily_counts(scope.shape), scope.parameters)
+def counts(tx: Reading, scope: Scope) -> Mapping[Group, Counts]:
+    """Return what ended, by group; nothing of groups in which nothing did."""
+    return {row.grouped: Counts.of(row) for row in tx.rows(_counts(scope.shape), scope.parameters)}
 
 
 @cache
-def _daily_counts(shape: Shape) -> Select[Any]:
-    return select(Facts(shape).daily())
+def _counts(shape: Shape) -> Select[Any]:
+    """Select `grouped`, the sums of COUNTS, and the `days` in one text: of a hundred services they are many rows."""
+    daily = Facts(shape).daily().c
+    day: Any = cast(daily.day, Text)
+    for name in COUNTED_BY_DAY:
+        day = day + " " + cast(daily[name], Text)
+    sums = (cast(func.sum(daily[name]), BigInteger).label(name) for name in COUNTS)
+    return select(daily.grouped, *sums, func.aggregate_strings(day, ",").label("days")).group_by(daily.grouped)
 
 
 def lead_times(tx: Reading, scope: Scope) -> Mapping[Group, Record]:
@@ -140,6 +156,11 @@ def _lead_times(shape: Shape) -> Select[Any]:
         return {"bases": which(shape.engine, *(and_(known, columns.basis == basis) for basis in BASES))}
 
     quantiles = ["p50", "p90"]
+    if shape.engine == "postgresql" and shape.groups:
+        group = shape.all_groups()
+        its_own = shape.grouped(DeliveredChange) == group.c.grouped
+        of_group = ages(shape, lambda found: found.where(its_own).correlate(group))
+        return for_each(group, distribution(of_group, shape.engine, [], quantiles, bases))
     found = distribution(ages(shape), shape.engine, shape.groups, quantiles, bases)
     return found if shape.groups else found.add_columns(NO_GROUP)
 
@@ -152,7 +173,13 @@ def daily_lead_times(tx: Reading, scope: Scope) -> Mapping[int, float]:
 
 @cache
 def _daily_lead_times(shape: Shape) -> Select[Any]:
-    return distribution(ages(shape), shape.engine, ["day"], ["p50"])
+    if shape.engine == "sqlite":
+        return distribution(ages(shape), shape.engine, ["day"], ["p50"])
+    day, part = days_in_parts()
+    then = and_(DeliveredChange.delivered_at >= part.c.beginning, DeliveredChange.delivered_at < part.c.until)
+    of_day = ages(shape, lambda found: found.join(part, then).correlate(day))
+    found = for_each(day, distribution(of_day, shape.engine, [], ["p50"])).subquery()
+    return select(found.c.day, found.c.p50)
 
 
 @dataclass
@@ -162,13 +189,13 @@ class Failures:
     Attributes:
         times: Of the times to recover, in microseconds: `size`, `total` and `p50`; how many are `excluded`, being open,
             and when the `oldest` of these happened. None without any failures.
-        failed: The newest.
-        recovered: The newest of those that are over.
+        failed: Ids of the newest.
+        recovered: Ids of the newest of those that are over.
     """
 
     times: Record | None = None
-    failed: list[UUID] = field(default_factory=list)
-    recovered: list[UUID] = field(default_factory=list)
+    failed: Sequence[str] = ()
+    recovered: Sequence[str] = ()
 
     @property
     def size(self) -> int:
@@ -179,11 +206,13 @@ class Failures:
 def failures_of(tx: Reading, scope: Scope) -> Mapping[Group, Failures]:
     """Return the failures by group: all that is asked of them at once, for to find them is most of the work."""
     found: defaultdict[Group, Failures] = defaultdict(Failures)
-    for row in sorted(tx.rows(_failures_of(scope.shape), scope.parameters), key=attrgetter("number")):
-        if row.number == 0:
+    for row in tx.rows(_failures_of(scope.shape), scope.parameters):
+        if row.ids is None:
             found[row.grouped].times = row if row.size + row.excluded else None
+        elif row.failed:
+            found[row.grouped].failed = ids_in_order(row.ids)
         else:
-            (found[row.grouped].failed if row.failed else found[row.grouped].recovered).append(row.id)
+            found[row.grouped].recovered = ids_in_order(row.ids)
     return found
 
 
@@ -194,8 +223,7 @@ def _failures_of(shape: Shape) -> Select[Any]:
     measures = ("size", "excluded", "total", "p50", "oldest")
     of_all = select(
         times.c.grouped if shape.groups else NO_GROUP,
-        cast(null(), Uuid).label("id"),
-        literal(0, Integer).label("number"),
+        cast(null(), Text).label("ids"),
         false().label("failed"),
         *(times.c[name] for name in measures),
     )
@@ -204,7 +232,7 @@ def _failures_of(shape: Shape) -> Select[Any]:
     recovered = newest(known.where(all_.c.value.is_not(None)), CONTRIBUTING, of_each=bool(shape.groups))
     nothing = [null().label(name) for name in measures]
     parts = (
-        select(each.c.grouped, each.c.id, each.c.number, is_failed.label("failed"), *nothing)
+        select(each.c.grouped, each.c.ids, is_failed.label("failed"), *nothing)
         for each, is_failed in ((failed, true()), (recovered, false()))
     )
     return select(of_all.union_all(*parts).subquery())

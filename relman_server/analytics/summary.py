@@ -1,16 +1,14 @@
 """From what was counted to metrics: values, bands, what was left out, and why there is nothing to say."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
-from operator import attrgetter
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 from relman_server.analytics import bands
 from relman_server.analytics.bands import Band
-from relman_server.analytics.calendar import DAY, Range
-from relman_server.analytics.facts import COUNTS
+from relman_server.analytics.calendar import Range
+from relman_server.analytics.counts import Counts
 from relman_server.analytics.store import BASES, Failures
 from relman_server.kernel.db.transaction import Record
 
@@ -38,7 +36,7 @@ class Metric:
     basis: str = ""
     mean: float | None = None
     p90: float | None = None
-    contributing_deployment_ids: Sequence[UUID] = ()
+    contributing_deployment_ids: Sequence[str] = ()
     open_failures: int = 0
     oldest_open_age: timedelta | None = None
 
@@ -59,30 +57,6 @@ class Summary:
     end_date: datetime
 
 
-@dataclass
-class Counts:
-    """What ended in the range, of one group: sums, and successes day by day.
-
-    Attributes:
-        successes_on: By number of the day, from 0.
-    """
-
-    base: int = 0
-    successes: int = 0
-    releases: int = 0
-    rework: int = 0
-    ended: int = 0
-    pipeline_failures: int = 0
-    successes_on: dict[int, int] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, days: Sequence[Record]) -> "Counts":
-        """Return the sum of days."""
-        found = cls(**{name: sum(map(attrgetter(name), days)) for name in COUNTS})
-        found.successes_on = {row.day: row.successes for row in days if row.successes}
-        return found
-
-
 @dataclass(frozen=True)
 class Groups:
     """A page of groups with their metrics.
@@ -100,7 +74,7 @@ class Groups:
     range: Range
 
 
-def frequency(counts: Counts, within: Range, first: datetime | None, ids: Sequence[UUID]) -> Metric:
+def frequency(counts: Counts, within: Range, first: datetime | None, ids: Sequence[str]) -> Metric:
     """Return the successes of a day.
 
     Args:
@@ -110,9 +84,9 @@ def frequency(counts: Counts, within: Range, first: datetime | None, ids: Sequen
         ids: Newest successes.
     """
     whole = within.since(first)
-    on = {within.first_day + DAY * number: count for number, count in counts.successes_on.items()}
-    weeks = [sum(day in on for day in _days(*week)) for week in whole.weeks()]
-    months = (sum(on.get(day, 0) for day in _days(*month)) for month in whole.months())
+    on = counts.successes_on
+    weeks = [sum(day in on for day in week) for week in whole.numbered_weeks]
+    months = (sum(on.get(day, 0) for day in month) for month in whole.numbered_months)
     band, reason = bands.of_frequency(weeks, months)
     return Metric(
         value=counts.successes / whole.days,
@@ -124,11 +98,7 @@ def frequency(counts: Counts, within: Range, first: datetime | None, ids: Sequen
     )
 
 
-def _days(start: date, end: date) -> list[date]:
-    return [start + DAY * number for number in range((end - start).days)]
-
-
-def lead_time(found: Record | None, ids: Sequence[UUID]) -> Metric:
+def lead_time(found: Record | None, ids: Sequence[str]) -> Metric:
     """Return the median age of changes, of what `store.lead_times` found."""
     if found is None or not found.size:
         excluded = found.excluded if found else 0
@@ -181,7 +151,7 @@ def time_to_restore(failures: Failures, now: datetime) -> Metric:
     )
 
 
-def share(part: int, whole: int, ids: Sequence[UUID]) -> Metric:
+def share(part: int, whole: int, ids: Sequence[str]) -> Metric:
     """Return a share that has no bands."""
     if not whole:
         return Metric(None, "ratio", 0, reason=NO_DEPLOYMENTS)

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Index,
     UniqueConstraint,
     bindparam,
+    false,
     literal,
     text,
 )
@@ -114,7 +115,7 @@ class EventType(StrEnum):
     LEASE = "LEASE"
 
 
-UNUSUAL = "outcome IS NOT NULL AND (outcome <> 'SUCCEEDED' OR status = 'ROLLED_BACK' OR kind <> 'PLANNED')"
+_UNUSUAL = "outcome IS NOT NULL AND (outcome <> 'SUCCEEDED' OR status = 'ROLLED_BACK' OR kind <> 'PLANNED' OR {})"
 
 
 class Deployment(Resource):
@@ -126,6 +127,7 @@ class Deployment(Resource):
         blockers: The closed gates as the contract's Blocker has them; empty unless PENDING.
         revision: Number of its newest event.
         look_again_at: When the answer of its gates may change by itself; None unless it waits for a time.
+        blamed: Whether an incident or a hotfix speaks against it: see incidents/blame.py.
     """
 
     __tablename__ = "deployment"
@@ -171,7 +173,7 @@ class Deployment(Resource):
             "service_id",
             "environment_id",
             "completed_at",
-            postgresql_include=("id", "status", "outcome"),
+            postgresql_include=("id", "status", "outcome", "blamed"),
             postgresql_where=text("outcome IS NOT NULL"),
             sqlite_where=text("outcome IS NOT NULL"),
         ),
@@ -188,9 +190,9 @@ class Deployment(Resource):
             "ix_deployment_unusual",
             "environment_id",
             "completed_at",
-            postgresql_include=("service_id", "id", "kind", "status", "outcome", "production_impacted"),
-            postgresql_where=text(UNUSUAL),
-            sqlite_where=text(UNUSUAL),
+            postgresql_include=("service_id", "id", "kind", "status", "outcome", "production_impacted", "blamed"),
+            postgresql_where=text(_UNUSUAL.format("blamed")),
+            sqlite_where=text(_UNUSUAL.format("blamed = 1")),
         ),
         # What repaired what.
         Index(
@@ -234,6 +236,7 @@ class Deployment(Resource):
     created_by: Mapped[UUID | None] = mapped_column(ForeignKey("user_account.id"))
     hotfix_reason: Mapped[str]
     look_again_at: Mapped[datetime | None] = mapped_column(info={"internal": True})
+    blamed: Mapped[bool] = mapped_column(server_default=false(), info={"internal": True})
 
 
 # Conditions with the states in the statement itself rather than beside it: only so do planners see that the partial

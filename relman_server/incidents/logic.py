@@ -6,7 +6,7 @@ from uuid import UUID
 from relman_server.catalog import logic as catalog
 from relman_server.deployments import store as deployments
 from relman_server.environments import store as environments
-from relman_server.incidents import store
+from relman_server.incidents import blame, store
 from relman_server.incidents.inputs import IncidentChange, NewIncident, Resolution
 from relman_server.incidents.model import Incident
 from relman_server.kernel.db.transaction import Reading, Record, Transaction
@@ -35,6 +35,7 @@ def create_incident(tx: Transaction, new: NewIncident) -> Record:
     )
     tx.add(incident)
     tx.audit("incident.create", incident)
+    _judge(tx, None, incident.deployment_id)
     return store.get_incident_by_id(tx, incident.id)
 
 
@@ -79,6 +80,7 @@ def update_incident(tx: Transaction, change: IncidentChange) -> Record:
     """
     incident = _lock(tx, change.incident, change.etag)
     wanted = change.wanted()
+    before = incident.deployment_id
     if "deployment" in wanted:
         wanted["deployment_id"] = _cause(tx, incident, wanted.pop("deployment"))
     for name, value in wanted.items():
@@ -86,7 +88,15 @@ def update_incident(tx: Transaction, change: IncidentChange) -> Record:
     _require_order(tx, incident.detected_at, incident.resolved_at)
     tx.flush()
     tx.audit("incident.update", incident)
+    _judge(tx, before, incident.deployment_id)
     return store.get_incident_by_id(tx, incident.id)
+
+
+def _judge(tx: Transaction, before: UUID | None, after: UUID | None) -> None:
+    """Blame the deployment that an incident is linked to now, and look again at the one that it was linked to."""
+    changed = {before, after} - {None} if before != after else set()
+    if changed:
+        blame.judge(tx, [each for each in changed if each])
 
 
 def _cause(tx: Reading, incident: Incident, deployment_id: UUID | None) -> UUID | None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy import ColumnElement, func, literal, or_, select
 from sqlalchemy.orm import InstrumentedAttribute
 
 from relman_server.kernel.db.transaction import Reading, Transaction
@@ -19,6 +19,11 @@ def contains(text: str, *columns: InstrumentedAttribute[str]) -> ColumnElement[b
         *(func.lower(column).contains(text.lower(), autoescape=True) for column in columns),
         *(column.contains(text, autoescape=True) for column in columns if not text.isascii()),
     )
+
+
+def in_words(value: str) -> ColumnElement[str]:
+    """Return a value that stands in the statement itself: partial indexes are used for nothing else."""
+    return literal(value, literal_execute=True)
 
 
 def referred(name: str, reference: str | None) -> dict[str, UUID | str]:

@@ -5,7 +5,7 @@ from datetime import UTC, timedelta
 import pytest
 
 from relman_client.v1 import analytics_pb2 as pb
-from relman_client.v1 import deployment_pb2
+from relman_client.v1 import deployment_pb2, incident_pb2
 from tests.analytics.steps import HOTFIX, STAGING, Delivery, band, change, seconds
 from tests.factories import make_environment
 
@@ -147,6 +147,26 @@ async def test_with_the_deployment_that_brought_it_a_change_is_deleted_to_the_ne
     delete = deployment_pb2.DeleteDeploymentRequest(deployment=first.id)
     await delivery.admin.deployments.DeleteDeployment(delete)
     assert list((await delivery.summary()).lead_time_for_changes.contributing_deployment_ids) == [again.id]
+
+
+async def test_an_incident_speaks_against_the_deployment_that_it_is_linked_to_now(delivery: Delivery) -> None:
+    suspected, guilty = await delivery.deploy(), await delivery.deploy()
+    incident = await delivery.incident(deployment=suspected.id)
+    for named, failed in ((guilty.id, [guilty.id]), ("", [])):
+        change = incident_pb2.UpdateIncidentRequest(incident=incident.id, deployment=named)
+        await delivery.admin.incidents.UpdateIncident(change)
+        rate = (await delivery.summary()).change_failure_rate
+        assert list(rate.contributing_deployment_ids) == failed
+
+
+async def test_a_hotfix_that_is_deleted_speaks_against_nothing(delivery: Delivery) -> None:
+    repaired = await delivery.deploy()
+    hotfix = await delivery.hotfix(repaired)
+    await delivery.deploy()
+    assert list((await delivery.summary()).change_failure_rate.contributing_deployment_ids) == [repaired.id]
+    delete = deployment_pb2.DeleteDeploymentRequest(deployment=hotfix.id)
+    await delivery.admin.deployments.DeleteDeployment(delete)
+    assert (await delivery.summary()).change_failure_rate.value == 0
 
 
 async def test_what_is_not_over_is_left_out_with_its_age(delivery: Delivery) -> None:

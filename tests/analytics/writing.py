@@ -42,6 +42,7 @@ async def write(server: RunningServer, told: Iterable[History], places: dict[str
 
 
 def _deliver(tx: Transaction, services: list[UUID]) -> None:
+    tx.audit("deployment.import", services)
     for service in services:
         deliveries.rebuild(tx, service)
 
