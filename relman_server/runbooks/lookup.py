@@ -23,7 +23,6 @@ class Lookup:
         none: None of these terms.
         phrases: Stems that follow each other, somewhere; the terms only say where they may.
         no_phrases: Stems that nowhere do.
-        since: From which place on to look; None: everywhere.
     """
 
     every: tuple[str, ...] = ()
@@ -31,7 +30,6 @@ class Lookup:
     none: tuple[str, ...] = ()
     phrases: tuple[str, ...] = ()
     no_phrases: tuple[tuple[str, ...], ...] = ()
-    since: int | None = None
 
     def with_some(self, terms: Iterable[str]) -> "Lookup":
         """Return the lookup of those among them that have one of these terms, too."""
