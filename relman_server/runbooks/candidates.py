@@ -5,7 +5,7 @@ the newest are looked for among the RECENT that changed last first, then among m
 enough: the answer is the same. FTS5 reads the newest first.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import func, literal_column, select
@@ -24,7 +24,13 @@ COARSE = 12
 
 # PostgreSQL does not know what it costs to read a tsvector that is stored apart from its row: for words that many have
 # it would rather read all of them, with what would take longer to start than a search takes: workers, and a compiler.
-_SETTINGS = {"enable_seqscan": "off", "max_parallel_workers_per_gather": "0", "jit": "off"}
+# There is one good plan for whatever is looked for, so it need not be made anew each time.
+_SETTINGS = {
+    "enable_seqscan": "off",
+    "max_parallel_workers_per_gather": "0",
+    "jit": "off",
+    "plan_cache_mode": "force_generic_plan",
+}
 _PREPARE = Prepared(
     lambda: select(
         func.min(Searchable.place).label("oldest"),
@@ -49,15 +55,28 @@ class Chosen:
     is_exact: bool
 
 
+@dataclass(frozen=True)
+class Narrower:
+    """Some of what matches, which may rank high.
+
+    Attributes:
+        lookup: What they must have.
+        has_it: Whether a row is one of them. It need not be exact: it tells how many there may be.
+    """
+
+    lookup: Lookup
+    has_it: Callable[[Record], bool]
+
+
 def choose(
-    tx: Reading, lookup: Lookup, narrower: Iterable[Lookup], limit: int, *, compared: bool, everything: bool
+    tx: Reading, lookup: Lookup, narrower: Iterable[Narrower], limit: int, *, compared: bool, everything: bool
 ) -> Chosen:
     """Return all that match or, of more than `limit`, the newest of each of the narrower ones, then of all.
 
     Args:
         tx: Where to read.
         lookup: What they must have.
-        narrower: What those have that may rank high, the most promising first.
+        narrower: Those that may rank high, the most promising first.
         limit: How many to return at most.
         compared: Whether to return what ranking.Suspect says, too.
         everything: Whether to count all, rather than up to COUNTED.
@@ -69,7 +88,10 @@ def choose(
         return Chosen(found.rows, len(found.rows), is_exact=True)
     chosen: dict[int, Record] = {}
     for each in narrower:
-        chosen |= {row.place: row for row in look.newest(each, limit).rows if row.place not in chosen}
+        known = sum(map(each.has_it, found.rows))
+        width = look.width(found.rows, known, limit)
+        rows = look.newest(each.lookup, limit, width=width).rows
+        chosen |= {row.place: row for row in rows if row.place not in chosen}
         if len(chosen) >= limit:
             break
     chosen |= {row.place: row for row in found.rows}
@@ -104,10 +126,17 @@ class _Look:
         self._compared = compared
         self._oldest, self._latest = prepare(tx)
 
-    def newest(self, lookup: Lookup, limit: int, counted: int | None = 0) -> _Newest:
-        """Return the newest matches; count so many (None: all) where that is no work of its own."""
-        width = RECENT
-        while self._latest - width > self._oldest:
+    def newest(self, lookup: Lookup, limit: int, counted: int | None = 0, width: int | None = None) -> _Newest:
+        """Return the newest matches.
+
+        Args:
+            lookup: What they must have.
+            limit: How many at most.
+            counted: How many to count where that is no work of its own; None: all.
+            width: Among how many places to look first.
+        """
+        width = width or RECENT
+        while self._tx.engine == "postgresql" and self._latest - width > self._oldest:
             rows = self._read(self._among(lookup, width, places.FINEST), limit, 0)
             if len(rows) == limit:
                 return _Newest(rows, None)
@@ -116,16 +145,19 @@ class _Look:
         return _Newest(rows, rows[0].total if rows and counted != 0 else None)
 
     def total(self, lookup: Lookup, newest: Sequence[Record], most: int | None) -> int:
-        """Return how many match, at most so many, when some of the newest are known."""
+        """Return how many match, at most so many, when the newest of them are known."""
         if most is not None:
-            enough = _estimate(self._latest - newest[-1].place, len(newest), most)
+            enough = self.width(newest, len(newest), most)
             # Of the places of these each is looked at; without them, at best those that match.
-            as_many = _estimate(self._latest - newest[-1].place, len(newest), enough)
-            if self._latest - as_many > self._oldest:
+            if self._latest - self.width(newest, len(newest), enough) > self._oldest:
                 known = matching.count(self._tx, self._among(lookup, enough, COARSE), most)
                 if known == most:
                     return most
         return matching.count(self._tx, lookup, most)
+
+    def width(self, newest: Sequence[Record], found: int, wanted: int) -> int:
+        """Return among how many places so many will be found that are like `found` of the newest."""
+        return _estimate(self._latest - newest[-1].place, found, wanted)
 
     def _among(self, lookup: Lookup, width: int, finest: int) -> Lookup:
         """Return the lookup of those among so many places that changed last, or some more."""
@@ -136,7 +168,7 @@ class _Look:
 
 
 def _estimate(width: int, found: int, wanted: int) -> int:
-    """Return among how many places so many matches will be when among `width` so many were found; not scarcely."""
+    """Return among how many places so many will be found when among `width` so many were; rather too many."""
     return width * wanted * 5 // (4 * (found + 1)) + 1
 
 

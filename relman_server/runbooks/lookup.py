@@ -4,7 +4,7 @@ Terms come from indexing.py and query.py alone, so they hold no character that m
 all the same.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from relman_server.runbooks.indexing import EVERY, SHORT, pair
@@ -35,6 +35,12 @@ class Lookup:
         """Return the lookup of those among them that have one of these terms, too."""
         return replace(self, some=(*self.some, tuple(terms)))
 
+    def with_one_in(self, field: str, stems: Sequence[str]) -> "Lookup":
+        """Return the lookup of those among them with one of these stems in the title (field "^") or a tag ("+")."""
+        narrower = self.with_some(f"{field}{stem}" for stem in stems)
+        # What is in a field is in the runbook: that need not be looked up, too.
+        return replace(narrower, every=tuple(each for each in self.every if [each] != list(stems)))
+
 
 def lookup_of(query: Query, facets: Iterable[tuple[str, ...]] = ()) -> Lookup:
     """Return the lookup of a query among the runbooks that have one term of each facet."""
@@ -52,11 +58,6 @@ def lookup_of(query: Query, facets: Iterable[tuple[str, ...]] = ()) -> Lookup:
 def lookup_of_phrase(stems: tuple[str, ...]) -> Lookup:
     """Return the lookup of a phrase alone."""
     return lookup_of(Query(wanted=(Word(stems),)))
-
-
-def names_in(query: Query, field: str) -> list[str]:
-    """Return the terms by which a word of the query is in the title (field "^") or in a tag ("+")."""
-    return [f"{field}{stem}" for term in query.wanted if isinstance(term, Word) for stem in term.stems]
 
 
 def _is_phrase(term: Term) -> bool:

@@ -13,11 +13,11 @@ from relman_server.environments import store as environments
 from relman_server.kernel.db.transaction import Reading, Record
 from relman_server.kernel.paging import Listed, cut_page
 from relman_server.runbooks import ranking, store
-from relman_server.runbooks.candidates import Chosen, choose
+from relman_server.runbooks.candidates import Chosen, Narrower, choose
 from relman_server.runbooks.failure import Failure, failure_of
 from relman_server.runbooks.indexing import about
 from relman_server.runbooks.inputs import SearchRunbooks
-from relman_server.runbooks.lookup import lookup_of, names_in
+from relman_server.runbooks.lookup import lookup_of
 from relman_server.runbooks.query import Query, Term, Word, parse
 from relman_server.runbooks.snippet import Snippets
 from relman_server.runbooks.words import stems_of, words_of
@@ -77,8 +77,13 @@ def _facets(tx: Reading, wanted: SearchRunbooks) -> Iterable[tuple[str, ...]]:
 
 def _matches(tx: Reading, wanted: SearchRunbooks, query: Query, facets: Sequence[tuple[str, ...]]) -> _Ranked:
     lookup = lookup_of(query, facets)
-    narrower = [lookup.with_some(names) for sign in "^+" if (names := names_in(query, sign))]
-    found = choose(tx, lookup, narrower, CANDIDATES, compared=False, everything=wanted.exact_total)
+    stems = [stem for term in query.wanted if isinstance(term, Word) for stem in term.stems]
+    spaced = [f" {stem} " for stem in stems]
+    narrower = [
+        Narrower(lookup.with_one_in("^", stems), lambda row: any(stem in row.title for stem in spaced)),
+        Narrower(lookup.with_one_in("+", stems), lambda row: any(stem in row.tags for stem in spaced)),
+    ]
+    found = choose(tx, lookup, narrower if stems else (), CANDIDATES, compared=False, everything=wanted.exact_total)
     return _ranked(found, ranking.ranks(found.rows, query.wanted), query.wanted)
 
 
@@ -91,9 +96,16 @@ def _help_for(
     lookup = lookup_of(query, facets)
     if not query.says_something:
         lookup = lookup.with_some([here, *symptoms])
-    of_service = lookup.with_some([here])
-    narrower = [of_service.with_some(symptoms), of_service] if symptoms else [of_service]
-    narrower.append(lookup.with_some([about("e", failure.environment_id)]))
+    of_service = Narrower(lookup.with_some([here]), lambda row: row.service_id == failure.service_id)
+    alike = Narrower(
+        of_service.lookup.with_some(symptoms),
+        lambda row: of_service.has_it(row) and any(f" {stem} " in row.stems for stem in symptoms),
+    )
+    there = Narrower(
+        lookup.with_some([about("e", failure.environment_id)]),
+        lambda row: row.environment_id == failure.environment_id,
+    )
+    narrower = [alike, of_service, there] if symptoms else [of_service, there]
     found = choose(tx, lookup, narrower, SUSPECTS, compared=True, everything=wanted.exact_total)
     ranks = ranking.relief(found.rows, failure.service_id, failure.environment_id, symptoms)
     if query.says_something:
