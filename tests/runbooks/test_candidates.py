@@ -113,7 +113,7 @@ async def test_of_a_word_that_all_have_postgresql_looks_only_at_the_newest(
         found = await own_server.admin.runbooks.SearchRunbooks(pb.SearchRunbooksRequest(query="kafka pool"))
     assert [result.runbook.title for result in found.results] == ["29", "28", "27", "26"]
     assert (found.total_size, found.total_is_exact) == (COUNTED, False)
-    # The settings, the newest, the number of all, what is shown; and a title and a tag, among the recent and everywhere.
+    # The settings, the newest, how many, what is shown; and a title and a tag, among the recent and everywhere.
     assert len(seen) == 8
     newest, count = (
         each for each in seen if "@@" in each[0] and "^kafka" not in str(each[1]) and "+k" not in str(each[1])

@@ -40,7 +40,8 @@ def _upgrade_postgresql() -> None:
             ARRAY(SELECT term FROM unnest(tsvector_to_array(document)) AS term WHERE term NOT LIKE '@p%')
             || ARRAY(SELECT '*' || substr(term, 2, 3) FROM unnest(tsvector_to_array(document)) AS term
                      WHERE term ~ '^=[[:alnum:]]+$' AND octet_length(term) = length(term))
-            || ARRAY(SELECT '@p' || bits || '-' || to_hex(changed.place >> bits) FROM unnest('{8,12,16,20}'::int[]) AS bits)
+            || ARRAY(SELECT '@p' || bits || '-' || to_hex(changed.place >> bits)
+                     FROM unnest('{8,12,16,20}'::int[]) AS bits)
         )
         FROM changed WHERE changed.runbook_id = runbook_search.runbook_id
     """)
