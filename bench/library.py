@@ -15,11 +15,10 @@ from bench.servers import Relman
 from relman_server.kernel.db import schema
 from relman_server.kernel.db.engine import write_engine
 from relman_server.kernel.ids import new_id
-from relman_server.runbooks import indexing
-from relman_server.runbooks.lookup import tsvector
+from relman_server.runbooks import indexing, search_store
 from relman_server.runbooks.model import Runbook, Searchable
 
-FORMAT = 2
+FORMAT = 3
 """Of what is kept; raise it when the library or its tables change."""
 WORDS = 200
 _BATCH = 500
@@ -50,9 +49,10 @@ def _fill(url: str, size: int) -> None:
     is_postgres = engine.dialect.name == "postgresql"
     if is_postgres:
         _execute(engine, "DROP INDEX ix_runbook_search_document")
-    for batch in _batches(size):
-        _store(engine, batch)
+    for number, batch in enumerate(_batches(size)):
+        _store(engine, 1 + number * _BATCH, batch)
     if is_postgres:
+        _execute(engine, "SELECT setval('runbook_place', (SELECT max(place) FROM runbook_search))")
         _execute(engine, "SET LOCAL maintenance_work_mem = '256MB'", _GIN)
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.execute(text("SET statement_timeout = 0"))
@@ -99,22 +99,22 @@ def _runbooks(size: int) -> Iterator[dict[str, Any]]:  # columns and their value
 _INDEX = table("runbook_index", column("rowid"), column("terms"))
 
 
-def _store(engine: Engine, runbooks: Sequence[dict[str, Any]]) -> None:
-    is_postgres = engine.dialect.name == "postgresql"
-    rows = [_searchable(runbook, is_postgres=is_postgres) for runbook in runbooks]
+def _store(engine: Engine, first: int, runbooks: Sequence[dict[str, Any]]) -> None:
+    dialect = engine.dialect.name
+    rows = [_searchable(runbook, place, dialect) for place, runbook in enumerate(runbooks, start=first)]
     with engine.begin() as connection:
         connection.execute(insert(Runbook), list(runbooks))
         connection.execute(insert(Searchable), rows)
-        if not is_postgres:
+        if dialect == "sqlite":
             terms = [{"rowid": row["place"], "terms": row["document"]} for row in rows]
             connection.execute(insert(_INDEX), terms)
 
 
-def _searchable(runbook: Mapping[str, Any], *, is_postgres: bool) -> dict[str, Any]:  # columns and their values
+def _searchable(runbook: Mapping[str, Any], place: int, dialect: str) -> dict[str, Any]:  # columns and their values
     found = indexing.index(runbook["title"], runbook["tags"], runbook["content"], None, None)
     return {
-        "place": runbook["id"].int >> 64,
+        "place": place,
         "runbook_id": runbook["id"],
-        "document": tsvector(found.terms) if is_postgres else " ".join(found.terms),
+        "document": search_store.document(dialect, found.terms, place),
         **{name: getattr(found, name) for name in ("stems", "title", "tags", "counts", "length")},
     }

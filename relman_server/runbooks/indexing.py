@@ -4,10 +4,11 @@ A full-text index is a map from terms to runbooks, so everything that has to be 
 character, which no word has:
 
 - `lag` the stem of a word, wherever it is; `^lag` in the title; `+lag` in a tag
-- `=lagging` a word as it is written, for beginnings of three characters and more; `*l` and `*la` for shorter ones: so
-  many words have these that looking them up one by one would take long
+- `=lagging` a word as it is written, for beginnings of four characters and more; `*l`, `*la` and `*lag` for shorter
+  ones: so many words have these that looking them up one by one would take long
 - `~9f3c` two stems that follow each other, as a hash: few runbooks have it, so few are looked at for a phrase
 - `@` every runbook; `@s` and `@s` with an id: about all services, or one; `@e` likewise; `@t` with the name of a tag
+- `@p` with a block of places (places.py): on PostgreSQL, which needs it to find the newest
 """
 
 from collections import Counter
@@ -24,7 +25,7 @@ MAX_BYTES = 250_000
 """Of a content, as many words as these are searched: PostgreSQL's tsvector holds 1 MiB of terms."""
 COUNTED = 300
 """Words of a content whose counts are kept: those that are there most often, more than once."""
-SHORT = 2
+SHORT = 3
 """Beginnings up to this length are terms of their own."""
 
 EVERY = "@"

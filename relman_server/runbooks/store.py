@@ -1,16 +1,17 @@
 """Queries of runbooks and their versions."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, and_, delete, exists, func, insert, null, select
+from sqlalchemy import BigInteger, Select, and_, bindparam, delete, exists, func, insert, null, select
 
 from relman_server.catalog import store as catalog
 from relman_server.catalog.model import Service
 from relman_server.environments import store as environments
 from relman_server.environments.model import Environment
+from relman_server.kernel.db.prepared import Prepared
 from relman_server.kernel.db.transaction import Reading, Record, Transaction
 from relman_server.kernel.errors import NotFound
 from relman_server.kernel.ids import parse_id
@@ -77,10 +78,25 @@ def get_version(tx: Reading, wanted: WhichVersion) -> Record:
     return found
 
 
-def runbooks_at(tx: Reading, places: Collection[int]) -> dict[int, Record]:
-    """Return those of the runbooks that searches find, with service_name and environment_name, by their place."""
+AT_ONCE = 25
+"""Runbooks that `runbooks_at` reads."""
+
+
+def _runbooks_at() -> Select[Any]:
+    places = [bindparam(f"place_{number}", type_=BigInteger) for number in range(AT_ONCE)]
     found = _runbooks().add_columns(Searchable.place).join(Searchable, Searchable.runbook_id == Runbook.id)
-    return {row.place: row for row in tx.rows(found.where(Searchable.place.in_(places)))}
+    return found.where(Searchable.place.in_(places))
+
+
+_AT = Prepared(_runbooks_at)
+_NOWHERE = -1
+
+
+def runbooks_at(tx: Reading, places: Sequence[int]) -> dict[int, Record]:
+    """Return runbooks that searches find, with service_name and environment_name, by their place; AT_ONCE at most."""
+    parameters = {f"place_{number}": _NOWHERE for number in range(AT_ONCE)}
+    parameters |= {f"place_{number}": place for number, place in enumerate(places)}
+    return {row.place: row for row in tx.rows(_AT, parameters)}
 
 
 def lock_runbook(tx: Transaction, reference: str) -> Record:

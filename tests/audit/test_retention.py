@@ -5,8 +5,6 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import Engine, func, inspect, select, text
 
 from relman_client.audit_chain import ChainError, canonical
@@ -19,6 +17,7 @@ from tests.audit.steps import JSON_LINES, blocks, checked, exported, listed, ver
 from tests.conftest import MovableClock
 from tests.factories import RunningServer, make_team
 from tests.services.postgres import Postgres
+from tests.upgrades import upgrade
 
 MONTH = timedelta(days=31)
 
@@ -167,14 +166,6 @@ def test_months_are_kept_whole(now: str, keep: int, before: str) -> None:
 # --- what was there before
 
 
-def _upgrade(engine: Engine, revision: str) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(schema.MIGRATIONS))
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, revision)
-
-
 def _insert_before(engine: Engine, details: str, created_at: str) -> str:
     row = {"id": uuid4(), "details": details, "at": created_at}
     row["id"] = row["id"] if engine.dialect.name == "postgresql" else uuid4().hex
@@ -198,7 +189,7 @@ async def test_rows_of_before_are_carried_over_in_order_and_can_be_sealed(
 ) -> None:
     url = f"sqlite:///{tmp_path / 'old.db'}" if engine_name == "sqlite" else postgres.url(postgres.create_database())
     engine = write_engine(url, 1)
-    _upgrade(engine, "0007")
+    upgrade(engine, "0007")
     times = ["2026-03-01 10:00:00.000000", "2025-12-31 23:59:59.000001", "1999-01-01 00:00:00.000000"]
     ids = [_insert_before(engine, DETAILS, moment) for moment in times]
     schema.migrate(engine)

@@ -12,8 +12,8 @@ from relman_client.v1 import log_pb2, stage_pb2
 from relman_client.v1 import runbook_pb2 as pb
 from relman_server.kernel.db.transaction import Reading
 from relman_server.kernel.rpc import writing
+from relman_server.runbooks import candidates, words
 from relman_server.runbooks import search as searching
-from relman_server.runbooks import search_store, words
 from tests.deployments.steps import FAILED, complete, start
 from tests.factories import (
     RunningServer,
@@ -106,7 +106,7 @@ async def test_of_more_matches_than_are_ranked_those_with_the_word_in_their_titl
     server: RunningServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(searching, "CANDIDATES", 4)
-    monkeypatch.setattr(searching, "COUNTED", 6)
+    monkeypatch.setattr(candidates, "COUNTED", 6)
     word = _word()
     await make_runbook(server.admin, title=f"{word} in the title")
     await make_runbook(server.admin, title="tagged", tags=[word[:60]], content=word)
@@ -264,7 +264,7 @@ async def test_help_for_a_deployment_that_printed_nothing_is_about_its_service(s
 async def test_matches_are_found_whether_or_not_they_are_among_the_recent(
     server: RunningServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search_store, "RECENT", 2)
+    monkeypatch.setattr(candidates, "RECENT", 2)
     monkeypatch.setattr(searching, "CANDIDATES", 2)
     older, newer = _word(), _word()
     for word in (older, newer):
@@ -300,7 +300,7 @@ async def test_words_are_looked_up_in_the_index_also_when_many_have_them(server:
 
 
 def _explain(tx: Reading, statement: str, parameters: Any) -> str:
-    search_store.prepare(tx)
+    candidates.prepare(tx)
     connection = tx._execute.__self__  # type: ignore[attr-defined]  # the connection whose method it is
     prefix = "EXPLAIN" if tx.engine == "postgresql" else "EXPLAIN QUERY PLAN"
     return "\n".join(str(tuple(row)) for row in connection.exec_driver_sql(f"{prefix} {statement}", parameters))

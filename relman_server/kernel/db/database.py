@@ -202,6 +202,9 @@ class Database:
                         connection.exec_driver_sql("BEGIN")
                     try:
                         result = fn(Reading(connection, call, self._clock.now()), *args)
+                        if snapshot and self.engine == "postgresql":
+                            # Nothing is to be committed, but after a rollback psycopg forgets what it has prepared.
+                            connection.commit()
                     finally:
                         if snapshot and self.engine == "sqlite":
                             connection.exec_driver_sql("ROLLBACK")

@@ -5,17 +5,20 @@ from types import ModuleType
 from uuid import UUID
 
 import pytest
-from sqlalchemy import bindparam, column, select, text
+from sqlalchemy import bindparam, column, func, select, text
 from sqlalchemy.exc import DBAPIError
 
 from relman_client.v1 import catalog_pb2
 from relman_server.catalog import store as catalog
+from relman_server.catalog.model import Service
 from relman_server.deployments import store as deployments
 from relman_server.environments import store as environments
+from relman_server.kernel.db import Database
 from relman_server.kernel.db.prepared import ByReference, Prepared
 from relman_server.kernel.db.transaction import Reading
 from relman_server.kernel.errors import NotFound
 from relman_server.releases import store as releases
+from tests.conftest import MovableClock
 from tests.factories import RunningServer, make_deployment, make_service
 
 NOBODY = "00000000-0000-0000-0000-000000000000"
@@ -98,3 +101,18 @@ async def test_a_failure_is_sqlalchemys_and_does_not_show_values(server: Running
     assert "nowhere" in str(caught.value)
     assert "hunter2" not in str(caught.value)
     assert not caught.value.connection_invalidated
+
+
+async def test_what_is_prepared_outlives_a_snapshot(database_url: str, clock: MovableClock) -> None:
+    """Fails when snapshots are rolled back: psycopg forgets then what it has prepared, also for other reads."""
+    db = Database(database_url, clock=clock, connections=1)
+    if db.engine != "postgresql":
+        pytest.skip("SQLite's driver keeps them whatever happens")
+    known = Prepared(lambda: select(func.count().label("known")).select_from(Service))
+    try:
+        for _ in range(10):  # the driver prepares what it has seen a few times
+            await db.snapshot(lambda tx: tx.rows(known, {}))
+        prepared = await db.read(lambda tx: tx.scalar(text("SELECT count(*) FROM pg_prepared_statements")))
+    finally:
+        db.close()
+    assert prepared == 1
