@@ -1,8 +1,10 @@
 """How metrics are answered: for everything together, by service, by environment, and day by day."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
+from typing import TypeVar
 
 from relman_server.analytics import store, summary
 from relman_server.analytics.calendar import DAY, Range
@@ -14,6 +16,8 @@ from relman_server.analytics.store import Failures
 from relman_server.analytics.summary import DEFINITION_VERSION, MICROSECONDS, Groups, Summary
 from relman_server.kernel.db.transaction import Reading, Record
 from relman_server.kernel.paging import Listed
+
+T = TypeVar("T")
 
 
 def metrics_summary(tx: Reading, asked: Question) -> Summary:
@@ -46,14 +50,24 @@ def metrics_trends(tx: Reading, asked: Question) -> SimpleNamespace:
     Raises as `metrics_summary`.
     """
     scope = _scope(tx, asked)
-    lead_times = store.daily_lead_times(tx, scope)
+    days, lead_times = tx.both(partial(store.trend, scope=scope), _prepared(store.daily_lead_times, scope))
     return SimpleNamespace(
-        points=[_point(row, scope.range, lead_times.get(row.day)) for row in store.trend(tx, scope)],
+        points=[_point(row, scope.range, lead_times.get(row.day)) for row in days],
         definition_version=DEFINITION_VERSION,
         start_date=scope.range.start,
         end_date=scope.range.end,
         time_zone=scope.range.zone.key,
     )
+
+
+def _prepared(look: Callable[[Reading, Scope], T], scope: Scope) -> Callable[[Reading], T]:
+    """Return a look that prepares what it is given: it may be another connection."""
+
+    def prepared(tx: Reading) -> T:
+        store.prepare(tx)
+        return look(tx, scope)
+
+    return prepared
 
 
 def _point(row: Record, within: Range, lead_time: float | None) -> SimpleNamespace:
@@ -82,16 +96,19 @@ def _groups(tx: Reading, scope: Scope, page: Listed) -> Groups:
     return Groups(rows, page.next_page_token, page.token_after, scope.range)
 
 
+def _ended(tx: Reading, scope: Scope) -> tuple[Mapping[Group, Counts], Mapping[Group, Failures]]:
+    """Return what ended and what of it failed: to find both takes as long as to find how old changes were."""
+    return store.counts(tx, scope), store.failures_of(tx, scope)
+
+
 def _summaries(tx: Reading, scope: Scope, groups: Sequence[Group]) -> Mapping[Group, Summary]:
     """Return the metrics of every group."""
     if not groups:
         return {}
     nothing_ended = Counts()
-    counted = store.counts(tx, scope)
+    (counted, failures), lead = tx.both(partial(_ended, scope=scope), _prepared(store.lead_times, scope))
     counts = {group: counted.get(group, nothing_ended) for group in groups}
     first = store.first_deployments(tx, scope)
-    lead = store.lead_times(tx, scope)
-    failures = store.failures_of(tx, scope)
     unlinked = store.unlinked_incidents(tx, scope)
     ids = Contributing(tx, scope, counts)
     successes = ids.of(Behind.SUCCESSES, "successes")

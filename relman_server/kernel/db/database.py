@@ -19,6 +19,7 @@ from sqlalchemy.pool import QueuePool
 from relman_server.kernel.clock import Clock
 from relman_server.kernel.db import audit, failures, idempotency
 from relman_server.kernel.db.engine import read_engine, write_engine
+from relman_server.kernel.db.snapshot import Aside, Snapshot, moment
 from relman_server.kernel.db.transaction import Reading, Transaction
 from relman_server.kernel.errors import RelmanError
 from relman_server.kernel.events import Events
@@ -65,6 +66,7 @@ class Database:
         writers = 1 if self.engine == "sqlite" else connections
         self._writers = Workers("write", writers, waiting=MAX_WAITING)
         self._readers = Workers("read", readers, waiting=MAX_WAITING)
+        self._aside = None if self.engine == "sqlite" else Aside(self.reads)
 
     @overload
     async def write(self, fn: Callable[[Transaction, *Ts], T], *args: *Ts) -> T: ...
@@ -137,6 +139,8 @@ class Database:
         """Wait for what runs, and close every connection."""
         self._writers.close()
         self._readers.close()
+        if self._aside is not None:
+            self._aside.close()
         self.writes.dispose()
         self.reads.dispose()
 
@@ -193,21 +197,11 @@ class Database:
             call.check_deadline()
             try:
                 with self.reads.connect() as pooled:
-                    connection = pooled
-                    if snapshot and self.engine == "postgresql":
-                        connection = pooled.execution_options(isolation_level="REPEATABLE READ")
-                        # Said, since what runs on the driver's cursor would begin it unnoticed, and nobody end it.
-                        connection.begin()
-                    elif snapshot:
-                        connection.exec_driver_sql("BEGIN")
-                    try:
-                        result = fn(Reading(connection, call, self._clock.now()), *args)
-                        if snapshot and self.engine == "postgresql":
-                            # Nothing is to be committed, but after a rollback psycopg forgets what it has prepared.
-                            connection.commit()
-                    finally:
-                        if snapshot and self.engine == "sqlite":
-                            connection.exec_driver_sql("ROLLBACK")
+                    if snapshot:
+                        with moment(pooled) as connection:
+                            result = fn(Snapshot(connection, call, self._clock.now(), self._aside), *args)
+                    else:
+                        result = fn(Reading(pooled, call, self._clock.now()), *args)
                     return into(result) if into else result
             except DBAPIError as error:
                 # A connection of the pool was cut while it lay idle: the pool is fresh now, and reads may repeat.

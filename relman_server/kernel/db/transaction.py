@@ -21,6 +21,7 @@ from relman_server.kernel.ids import new_id
 
 R = TypeVar("R", bound=Resource)
 T = TypeVar("T")
+U = TypeVar("U")
 Record = Row[Any]
 """A row of a select: columns are attributes. Which ones, the store function that returns it says."""
 
@@ -80,6 +81,10 @@ class Reading:
             found = self._rows(statement, parameters)
             return found[0][0] if found else None
         return self._execute(statement, parameters).scalar()
+
+    def both(self, one: "Callable[[Reading], T]", other: "Callable[[Reading], U]") -> tuple[T, U]:
+        """Return what two looks find. In a snapshot they may happen at the same time, in two threads."""
+        return one(self), other(self)
 
     def _rows(self, prepared: Prepared, parameters: Parameters | None) -> Sequence[Any]:
         assert isinstance(parameters, dict)
