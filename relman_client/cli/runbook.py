@@ -16,7 +16,7 @@ from relman_client.cli.options import new_app
 from relman_client.cli.output import Columns, as_json, print_json, when
 from relman_client.cli.runbook_results import print_results
 from relman_client.cli.session import Session, connected, read_text
-from relman_client.cli.text import note
+from relman_client.cli.text import note, shown_of
 from relman_client.errors import RelmanError
 from relman_client.v1 import runbook_pb2 as pb
 
@@ -201,7 +201,7 @@ def search(
     if not found.results:
         note("no runbooks")
     elif found.total_size > len(found.results):
-        note(f"{len(found.results)} of {'' if found.total_is_exact else 'more than '}{found.total_size} are shown")
+        note(shown_of(len(found.results), found.total_size, is_exact=found.total_is_exact))
 
 
 @app.command("history")
@@ -228,7 +228,7 @@ def history(
         runbook_history.show(shown, versions, with_diff=diff)
     finally:
         if last:
-            note(f"{len(shown)} of {newest.version} are shown; --limit 0 shows all")
+            note(f"{shown_of(len(shown), newest.version)}; --limit 0 shows all")
 
 
 @app.command("delete")

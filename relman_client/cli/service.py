@@ -28,6 +28,7 @@ HEALTH: Columns[pb.ServiceEnvironmentHealth] = {
     "runs": lambda health: health.release_version,
     "since": lambda health: when(health, "running_since"),
     "last outcome": lambda health: word(health, "last_outcome"),
+    "open incidents": lambda health: f"{health.open_incidents:,}",
     "blockers": lambda health: "; ".join(blocker.message for blocker in health.blockers),
 }
 

@@ -25,7 +25,7 @@ from relman_client.cli.options import (
     ServerOption,
 )
 from relman_client.cli.output import Columns, as_json, print_fields, print_json, print_rows
-from relman_client.cli.text import note
+from relman_client.cli.text import note, shown_of
 from relman_client.client import Client
 from relman_client.credentials import Credentials, Login, StaticToken
 
@@ -88,10 +88,11 @@ class Session:
         empty: str,
     ) -> None:
         """Print the first `limit` of a list, or all of it when that is 0."""
-        found, total = _first(call, request, field, limit)
+        found, page = _first(call, request, field, limit)
         self.show_all(columns, found, empty=empty)
-        if limit and total > len(found):
-            note(f"{len(found)} of {total} are shown; --limit 0 shows all")
+        # A total that is not exact may be less than what is shown.
+        if limit and (page.total_size > len(found) if page.total_is_exact else len(found) == limit):
+            note(f"{shown_of(len(found), page.total_size, is_exact=page.total_is_exact)}; --limit 0 shows all")
 
     def done(self, sentence: str) -> None:
         """Say that something happened which leaves nothing to show."""
@@ -105,22 +106,21 @@ class Session:
         return Login(tokens, self.store) if tokens else None
 
 
-def _first(call: Callable[[Request], Any], request: Request, field: str, limit: int) -> tuple[list[Any], int]:
-    """That many resources of a list, and how many there are."""
-    total = 0
+def _first(call: Callable[[Request], Any], request: Request, field: str, limit: int) -> tuple[list[Any], Any]:
+    """That many resources of a list, and the last answer, which says how many there are."""
+    page: Any = None
 
     def resources() -> Iterator[Any]:
-        nonlocal total
+        nonlocal page
         while True:
             page = call(request)
-            total = page.total_size
             yield from getattr(page, field)
             if not page.next_page_token:
                 return
             request.page_token = page.next_page_token  # type: ignore[attr-defined]
 
     request.page_size = min(limit, 500) if limit else 500  # type: ignore[attr-defined]
-    return list(islice(resources(), limit or None)), total
+    return list(islice(resources(), limit or None)), page
 
 
 def connected(function: Callable[Concatenate[Session, P], None]) -> Callable[..., None]:

@@ -52,6 +52,17 @@ def counted(count: int, one: str, several: str | None = None) -> str:
     return f"{count:,} {one if count == 1 else several or f'{one}s'}"
 
 
+def shown_of(shown: int, total: int, *, is_exact: bool = True) -> str:
+    """How much of a list is shown: `20 of 1,204 are shown`, `1 of more than 10,000 is shown`.
+
+    Args:
+        shown: How many are.
+        total: How many there are.
+        is_exact: Whether that is all; otherwise there are more.
+    """
+    return f"{shown:,} of {'' if is_exact else 'more than '}{total:,} {'is' if shown == 1 else 'are'} shown"
+
+
 def safe(text: str) -> str:
     r"""The text with everything that a terminal would act on written out: ESC becomes \x1b."""
     return _UNSAFE.sub(_escape, text)

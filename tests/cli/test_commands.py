@@ -9,6 +9,10 @@ from typing import Any
 import pytest
 
 from relman_client import Client
+from relman_client.cli.options import Output
+from relman_client.cli.output import Columns
+from relman_client.cli.session import Session
+from relman_client.v1 import catalog_pb2
 from tests.cli.conftest import Command
 from tests.client.pipelines import create_deployment
 
@@ -60,6 +64,17 @@ def test_services(relman: Command, name: str) -> None:
     assert relman("service", "delete", name).stderr == f"service {name} is deleted\n"
     assert answer(relman, "service", "list", "-q", name) == []
     assert relman("service", "list", "-q", name).stderr == "no services\n"
+
+
+def test_the_health_of_a_service_counts_the_open_incidents_of_each_environment(relman: Command, name: str) -> None:
+    relman("service", "create", name)
+    relman("env", "create", name, "--type", "testing")
+    for title in ("Nobody can pay", "Nobody can log in"):
+        answer(relman, "incident", "create", title, "--service", name, "-e", name)
+    shown = relman("service", "health", name).stdout.splitlines()
+    (titles,) = (line for line in shown if line.startswith("ENVIRONMENT "))
+    (row,) = (line for line in shown if line.startswith(f"{name} "))
+    assert row[titles.index("OPEN INCIDENTS") :].split()[0] == "2"
 
 
 def test_environments(relman: Command, name: str) -> None:
@@ -211,6 +226,43 @@ def test_a_list_is_an_array_and_says_when_there_is_more(relman: Command, name: s
     assert len(json.loads(done.stdout)) == 2
     assert done.stderr == "2 of 3 are shown; --limit 0 shows all\n"
     assert len(answer(relman, "service", "list", "-q", name, "-n", "0")) == 3
+
+
+@pytest.mark.parametrize(
+    ("there", "limit", "said"),
+    [
+        (10_001, 1, "1 of more than 10,000 is shown; --limit 0 shows all\n"),
+        (10_001, 10_000, "10,000 of more than 10,000 are shown; --limit 0 shows all\n"),
+        (10_001, 10_500, ""),
+        (10_000, 9_999, "9,999 of 10,000 are shown; --limit 0 shows all\n"),
+        (10_000, 10_000, ""),
+        (10_001, 0, ""),
+    ],
+)
+def test_a_list_that_was_not_counted_to_its_end_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], there: int, limit: int, said: str
+) -> None:
+    monkeypatch.setenv("RELMAN_TOKEN", "of nobody")
+
+    def listed(request: catalog_pb2.ListServicesRequest) -> catalog_pb2.ListServicesResponse:
+        """Answer as the server does, which counts up to 10,000."""
+        first = int(request.page_token or 0)
+        last = min(first + request.page_size, there)
+        return catalog_pb2.ListServicesResponse(
+            services=[catalog_pb2.Service(name=str(number)) for number in range(first, last)],
+            next_page_token=str(last) if last < there else "",
+            total_size=min(there, 10_000),
+            total_is_exact=there <= 10_000,
+        )
+
+    session = Session("127.0.0.1:1", Output.TABLE, plaintext=True, ca_file=None)
+    with session.client:
+        columns: Columns[catalog_pb2.Service] = {"name": lambda service: service.name}
+        session.show_list(
+            listed, catalog_pb2.ListServicesRequest(), "services", columns, limit=limit, empty="no services"
+        )
+    out, err = capsys.readouterr()
+    assert (len(out.splitlines()) - 1, err) == (min(limit or there, there), said)
 
 
 def test_a_list_in_a_file_is_plain_columns(relman: Command, name: str) -> None:

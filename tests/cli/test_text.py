@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from relman_client.cli.text import ago, exact, safe
+from relman_client.cli.text import ago, exact, safe, shown_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -49,3 +49,15 @@ def test_times_are_told_in_their_largest_unit(seconds: float, text: str) -> None
 )
 def test_spans_are_told_in_full(seconds: float, text: str) -> None:
     assert exact(timedelta(seconds=seconds)) == text
+
+
+@pytest.mark.parametrize(
+    ("shown", "total", "is_exact", "text"),
+    [
+        (2, 3, True, "2 of 3 are shown"),
+        (1, 16_000, True, "1 of 16,000 is shown"),
+        (1_500, 10_000, False, "1,500 of more than 10,000 are shown"),
+    ],
+)
+def test_a_total_that_was_not_counted_to_its_end_says_so(shown: int, total: int, is_exact: bool, text: str) -> None:
+    assert shown_of(shown, total, is_exact=is_exact) == text
