@@ -102,7 +102,7 @@ class _Page:
         parts = self._report.parts
         metrics = [key.of(part.metrics) for part in parts]
         values = [metric.value if metric.HasField("value") else None for metric in metrics]
-        labels = [words.part_name(part) for part in parts]
+        labels = words.part_names(parts)
         scale = _scale(metrics[0].unit, values)
         shown = [f"{label}: {words.value_of(metric)}" for label, metric in zip(labels, metrics, strict=True)]
         chart = Chart(
@@ -128,7 +128,7 @@ class _Page:
         points = self._report.days[-_DAYS:]
         if not any(point.deployments for point in points):
             return
-        labels = [words.day(date.fromisoformat(point.date)) for point in points]
+        labels = words.days([date.fromisoformat(point.date) for point in points])
         total, failed = sum(point.deployments for point in points), sum(point.failures for point in points)
         chart = Chart(
             name="days",

@@ -121,7 +121,7 @@ class Screen:
             bars = "".join(self._cell(count, failed, top, row) for count, failed in columns)
             self._line(f"{_INDENT}{self._styled(label, 'dim')} {self._styled('┤', 'dim')}{bars}".rstrip())
         self._line(f"{_INDENT}{self._styled('    0 └' + '─' * len(columns), 'dim')}")
-        first, last = (words.day(date.fromisoformat(days[at].date)) for at in (0, -1))
+        first, last = words.days([date.fromisoformat(days[at].date) for at in (0, -1)])
         self._line(f"{_INDENT}{' ' * 7}{self._styled(first + last.rjust(len(columns) - len(first)), 'dim')}")
 
     def _cell(self, count: float, failed: float, top: float, row: int) -> str:

@@ -78,14 +78,17 @@ def _basis(key: Key, metric: pb.Metric) -> list[str]:
     return [f"{round(metric.value * size):,} of {counted(size, 'deployment')}"]
 
 
-def day(when: date) -> str:
-    """A day without its year: `27 Aug`."""
-    return f"{when.day} {when:%b}"
+def days(when: Sequence[date]) -> list[str]:
+    """Days in their order: `27 Aug`; with their years where they are of several: `27 Aug 2026`."""
+    several = bool(when) and when[0].year != when[-1].year
+    return [f"{each.day} {each:%b %Y}" if several else f"{each.day} {each:%b}" for each in when]
 
 
-def part_name(part: Part) -> str:
-    """The days of a part."""
-    return day(part.first) if part.first == part.last else f"{day(part.first)} to {day(part.last)}"
+def part_names(parts: Sequence[Part]) -> list[str]:
+    """The days of each part, the parts in their order."""
+    names = days([day for part in parts for day in (part.first, part.last)])
+    pairs = zip(names[::2], names[1::2], strict=True)
+    return [first if first == last else f"{first} to {last}" for first, last in pairs]
 
 
 def scope(asked: Asked, *, most: int = 5) -> str:

@@ -8,8 +8,12 @@ from html import escape
 HEIGHT = 190
 NARROW, WIDE = 400, 830
 LEFT, RIGHT, TOP, BOTTOM = 50, 8, 12, 26
+"""Room around what is drawn; at the left there is more where the marks of the axis need it."""
 _FOR_NAMES = 50
 """Room at the right for the names of bands."""
+_LETTER = 7
+"""Room for a letter of a text: as wide as the digits of the widest usual fonts are at the page's 11 pixels."""
+_GAP = 6
 _STEPS = (1, 2, 2.5, 5, 10)
 
 
@@ -64,8 +68,10 @@ class _Drawing:
         self._chart = chart
         known = [value for value in chart.values if value is not None]
         self._ticks = ticks(max(known, default=0.0), chart.scale)
+        self._marks = [chart.text(tick) for tick in self._ticks]
+        self._left = max(LEFT, *(_width(mark) + 2 * _GAP for mark in self._marks))
         self._right = chart.width - (_FOR_NAMES if chart.limits else RIGHT)
-        self._slot = (self._right - LEFT) / max(1, len(chart.values))
+        self._slot = (self._right - self._left) / max(1, len(chart.values))
 
     def svg(self) -> str:
         chart = self._chart
@@ -78,17 +84,17 @@ class _Drawing:
         )
 
     def _x(self, number: int) -> float:
-        return LEFT + self._slot * (number + 0.5)
+        return self._left + self._slot * (number + 0.5)
 
     def _y(self, value: float) -> float:
         return HEIGHT - BOTTOM - value / self._ticks[-1] * (HEIGHT - TOP - BOTTOM)
 
     def _axes(self) -> list[str]:
         found = []
-        for tick in self._ticks:
+        for tick, mark in zip(self._ticks, self._marks, strict=True):
             y = self._y(tick)
-            found.append(f'<line class="grid" x1="{LEFT}" x2="{self._right}" y1="{y:.1f}" y2="{y:.1f}"/>')
-            found.append(f'<text class="tick" x="{LEFT - 6}" y="{y + 3.5:.1f}">{escape(self._chart.text(tick))}</text>')
+            found.append(f'<line class="grid" x1="{self._left}" x2="{self._right}" y1="{y:.1f}" y2="{y:.1f}"/>')
+            found.append(f'<text class="tick" x="{self._left - _GAP}" y="{y + 3.5:.1f}">{escape(mark)}</text>')
         return found
 
     def _limits(self) -> list[str]:
@@ -100,7 +106,7 @@ class _Drawing:
             if value > self._ticks[-1] or lowest - y < 13:
                 continue
             lowest = y
-            found.append(f'<line class="limit" x1="{LEFT}" x2="{self._right}" y1="{y:.1f}" y2="{y:.1f}"/>')
+            found.append(f'<line class="limit" x1="{self._left}" x2="{self._right}" y1="{y:.1f}" y2="{y:.1f}"/>')
             found.append(f'<text class="limit" x="{self._right + 5}" y="{y + 10:.1f}">{escape(name)}</text>')
         return found
 
@@ -146,14 +152,16 @@ class _Drawing:
         return f"<title>{escape(self._chart.labels[number])}: {escape(self._chart.text(value))}</title>"
 
     def _labels(self) -> list[str]:
-        labels = self._chart.labels
-        every = max(1, math.ceil(len(labels) * 90 / (self._right - LEFT)))
-        found = []
-        for number in range(0, len(labels), every):
-            anchor = "start" if number == 0 and len(labels) > 4 else "middle"
-            x = LEFT if anchor == "start" else self._x(number)
-            name = labels[number].partition(" to ")[0]
-            found.append(
-                f'<text class="label" x="{x:.1f}" y="{HEIGHT - 8}" text-anchor="{anchor}">{escape(name)}</text>'
-            )
-        return found
+        """Name as many of the values as there is room for, each below its own; none reaches beyond the picture."""
+        names = [label.partition(" to ")[0] for label in self._chart.labels]
+        widest = max(map(_width, names), default=0)
+        every = max(1, math.ceil((widest + 2 * _GAP) / self._slot))
+        return [
+            f'<text class="label" x="{self._x(number):.1f}" y="{HEIGHT - 8}">{escape(names[number])}</text>'
+            for number in range(0, len(names), every)
+            if self._x(number) + widest / 2 <= self._chart.width
+        ]
+
+
+def _width(text: str) -> int:
+    return _LETTER * len(text)

@@ -4,12 +4,13 @@ import random
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
+from relman_client.cli.dora_data import Report
 from relman_client.cli.dora_page import page
 from relman_client.cli.svg import ticks
 from tests.cli.browser import Browser, find
@@ -87,13 +88,60 @@ def test_every_chart_is_drawn_and_has_a_name_and_a_table(browser: Browser, file:
     assert {"Lead time for changes over time", "Deployments day by day"} <= named
 
 
-def test_what_is_written_into_a_chart_stays_within_it(browser: Browser, file: Path) -> None:
-    browser.open(file, width=1280)
+def _with_long_marks(days: int) -> Report:
+    """A report of that many days, with axes up to `1 h 20 min`."""
+    made = report(days=days)
+    for part in made.parts:
+        part.metrics.time_to_restore.value = 4800
+    return made
+
+
+@pytest.mark.parametrize("days", [1, 91, 400, 728, 3650])
+def test_what_is_written_into_a_chart_stays_within_it_and_on_nothing_else(
+    browser: Browser, tmp_path: Path, days: int
+) -> None:
+    written = tmp_path / "dora.html"
+    written.write_text(page(_with_long_marks(days), NOW), encoding="utf-8")
+    browser.open(written, width=1280)
+    assert "1 h 20 min" in browser.evaluate("[...document.querySelectorAll('.tick')].map((mark) => mark.textContent)")
     outside = """[...document.querySelectorAll('svg.chart text')].filter((text) => {
       const [own, all] = [text.getBoundingClientRect(), text.closest('svg').getBoundingClientRect()];
-      return own.left < all.left - 1 || own.right > all.right + 1 || own.bottom > all.bottom + 1;
+      return own.left < all.left || own.right > all.right || own.top < all.top || own.bottom > all.bottom;
     }).map((text) => text.textContent)"""
     assert browser.evaluate(outside) == []
+    overlaps = """[...document.querySelectorAll('svg.chart')].flatMap((svg) => {
+      const texts = [...svg.querySelectorAll('text')].map((text) => [text.textContent, text.getBoundingClientRect()]);
+      return texts.flatMap(([name, one], at) => texts.slice(at + 1).filter(([, other]) =>
+        one.left < other.right && other.left < one.right && one.top + 2 < other.bottom && other.top + 2 < one.bottom
+      ).map(([other]) => [name, other]));
+    })"""
+    assert browser.evaluate(overlaps) == []
+
+
+def _places(text: str, kind: str) -> list[tuple[str, float]]:
+    """The texts of a kind in the charts, and where each stands."""
+    found = re.findall(rf'<text class="{kind}" x="([0-9.]+)"[^>]*>([^<]*)', text)
+    return [(name, float(x)) for x, name in found]
+
+
+def test_the_longest_mark_of_an_axis_has_its_room() -> None:
+    marks = dict(_places(page(_with_long_marks(91), NOW), "tick"))
+    assert marks["1 h 20 min"] >= 6 * len("1 h 20 min")
+
+
+@pytest.mark.parametrize(
+    ("last", "days", "first"),
+    [
+        (date(2026, 11, 25), 91, "27 Aug"),
+        (date(2026, 12, 31), 365, "1 Jan"),
+        (date(2026, 1, 31), 91, "2 Nov 2025"),
+        (date(2026, 11, 25), 728, "28 Nov 2024"),
+    ],
+)
+def test_the_days_of_a_chart_have_their_years_where_there_are_several(last: date, days: int, first: str) -> None:
+    labels = [name for name, _ in _places(page(report(last=last, days=days), NOW), "label")]
+    assert labels[0] == first
+    assert len({len(label.split()) for label in labels[:3]}) == 1
 
 
 def test_a_hostile_name_is_shown_and_does_nothing(browser: Browser, file: Path) -> None:
