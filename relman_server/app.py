@@ -316,6 +316,7 @@ class App:
         self.events.subscribe(history.DeploymentMoved, retention.deployment_moved)
         self.events.subscribe(history.DeploymentMoved, blame.deployment_moved)
         self.events.subscribe(history.DeploymentMoved, deliveries.deployment_moved)
+        self.events.subscribe(history.DeploymentDeleted, blame.deployment_deleted)
         self.events.subscribe(history.DeploymentDeleted, deliveries.deployment_deleted)
         self.events.subscribe(logs.LogGrew, self._log_grew)
 

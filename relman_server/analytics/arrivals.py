@@ -17,7 +17,12 @@ Narrow = Callable[[Select[Any]], Select[Any]]
 """Returns a select of DeliveredChange that selects less."""
 
 
-def ages(shape: Shape, narrow: Narrow = lambda found: found) -> Subquery:
+def in_range(found: Select[Any]) -> Select[Any]:
+    """Select the changes of the range."""
+    return found.where(within(DeliveredChange.delivered_at))
+
+
+def ages(shape: Shape, narrow: Narrow = in_range) -> Subquery:
     """Select of every change that reached the scope in the range how old it was then, as `value` in microseconds.
 
     And `grouped`, `day`, `id` of its deployment, `at` and `basis`. The value is NULL when it was made later than that.
@@ -25,7 +30,7 @@ def ages(shape: Shape, narrow: Narrow = lambda found: found) -> Subquery:
 
     Args:
         shape: Of the scope.
-        narrow: Adds to the conditions.
+        narrow: Says when, and whatever else.
     """
     change = DeliveredChange
     took = microseconds_between(change.committed_at, change.delivered_at)
@@ -36,7 +41,7 @@ def ages(shape: Shape, narrow: Narrow = lambda found: found) -> Subquery:
         change.delivered_at.label("at"),
         change.basis,
         case((change.committed_at <= change.delivered_at, took)).label("value"),
-    ).where(within(change.delivered_at), shape.has(change))
+    ).where(shape.has(change))
     # The first success of all its environments is the first one in its own, too: few are looked at any closer.
     is_first = and_(change.is_opening, change.deployment_id.in_(_first_successes(shape)))
     found = narrow(found).where(not_(is_first))

@@ -51,13 +51,18 @@ def _is_opening(tx: Transaction, deployment: Deployment) -> bool:
 
 
 def deployment_deleted(tx: Transaction, deleted: DeploymentDeleted) -> None:
-    """Find out anew what reached which environment when, and what is blamed, now that a deployment is gone."""
-    rebuild(tx, deleted.service_id)
+    """Find out anew what reached which environment when, now that a deployment is gone that had brought something."""
+    if deleted.deployment.outcome == Outcome.SUCCEEDED:
+        _find_anew(tx, deleted.deployment.service_id)
 
 
 def rebuild(tx: Transaction, service_id: UUID) -> None:
     """Find out anew what of a service reached which environment when, and which of its deployments are blamed."""
     blame.judge_service(tx, service_id)
+    _find_anew(tx, service_id)
+
+
+def _find_anew(tx: Transaction, service_id: UUID) -> None:
     tx.execute(delete(DeliveredChange).where(DeliveredChange.service_id == service_id))
     reached: Reached = {}
     known = _Known(None, service_id)

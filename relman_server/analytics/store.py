@@ -27,7 +27,7 @@ from sqlalchemy import (
     true,
 )
 
-from relman_server.analytics.arrivals import ages
+from relman_server.analytics.arrivals import ages, in_range
 from relman_server.analytics.counts import COUNTED_BY_DAY, Counts
 from relman_server.analytics.facts import COUNTS, Facts
 from relman_server.analytics.failures import failures, recoveries
@@ -159,7 +159,7 @@ def _lead_times(shape: Shape) -> Select[Any]:
     if shape.engine == "postgresql" and shape.groups:
         group = shape.all_groups()
         its_own = shape.grouped(DeliveredChange) == group.c.grouped
-        of_group = ages(shape, lambda found: found.where(its_own).correlate(group))
+        of_group = ages(shape, lambda found: in_range(found).where(its_own).correlate(group))
         return for_each(group, distribution(of_group, shape.engine, [], quantiles, bases))
     found = distribution(ages(shape), shape.engine, shape.groups, quantiles, bases)
     return found if shape.groups else found.add_columns(NO_GROUP)
@@ -177,6 +177,7 @@ def _daily_lead_times(shape: Shape) -> Select[Any]:
         return distribution(ages(shape), shape.engine, ["day"], ["p50"])
     day, part = days_in_parts()
     then = and_(DeliveredChange.delivered_at >= part.c.beginning, DeliveredChange.delivered_at < part.c.until)
+    # The days are those of the range. Told of the range as well, PostgreSQL may read all of it for each of them.
     of_day = ages(shape, lambda found: found.join(part, then).correlate(day))
     found = for_each(day, distribution(of_day, shape.engine, [], ["p50"])).subquery()
     return select(found.c.day, found.c.p50)

@@ -22,9 +22,9 @@ class DeploymentChanged:
 
 @dataclass(frozen=True)
 class DeploymentDeleted:
-    """A deployment is gone, and with it whatever belonged to it alone."""
+    """A deployment is gone, and with it whatever belonged to it alone; its queue is locked."""
 
-    service_id: UUID
+    deployment: Deployment
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,8 @@ def delete_deployment(tx: Transaction, reference: str, etag: str) -> None:
 
     Raises NotFound, Aborted for a stale etag, and FailedPrecondition for one that has not ended.
     """
-    _, deployment = lock(tx, reference, etag)
+    # With its queue: what the service's other deployments were the first to bring may change with it.
+    _, deployment = lock(tx, reference, etag, with_queue=True)
     if deployment.status not in ENDED:
         raise wrong(deployment, f"Only a deployment that has ended may be deleted; this one is {deployment.status}.")
     used = wrong_state(
@@ -83,7 +84,7 @@ def delete_deployment(tx: Transaction, reference: str, etag: str) -> None:
     tx.delete(deployment, conflict=used)
     tx.audit("deployment.delete", deployment)
     tx.emit(DeploymentChanged(deployment.id))  # who still watches it should know
-    tx.emit(DeploymentDeleted(deployment.service_id))
+    tx.emit(DeploymentDeleted(deployment))
 
 
 def check_deployment(tx: Reading, question: Question) -> list[gates.Blocker]:

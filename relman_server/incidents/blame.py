@@ -7,9 +7,9 @@ from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, exists, or_, update
+from sqlalchemy import ColumnElement, and_, exists, or_, select, update
 
-from relman_server.deployments.history import DeploymentMoved
+from relman_server.deployments.history import DeploymentDeleted, DeploymentMoved
 from relman_server.deployments.model import Deployment, DeploymentKind, Outcome
 from relman_server.incidents.model import Incident
 from relman_server.kernel.db.model import alias_of
@@ -48,6 +48,8 @@ def judge_service(tx: Transaction, service_id: UUID) -> None:
 
 
 def _judge(tx: Transaction, which: ColumnElement[bool]) -> None:
+    # Locked first: what was linked, or repaired, by whoever had them before is seen by the statement after this one.
+    tx.rows(select(Deployment.id).where(which).order_by(Deployment.id).with_for_update(key_share=True))
     found = _is_blamed()
     changed = update(Deployment).where(which, Deployment.blamed != found).values(blamed=found)
     tx.execute(changed.execution_options(synchronize_session=False))
@@ -55,6 +57,14 @@ def _judge(tx: Transaction, which: ColumnElement[bool]) -> None:
 
 def deployment_moved(tx: Transaction, moved: DeploymentMoved) -> None:
     """Blame what a hotfix has just repaired."""
-    hotfix = moved.deployment
+    _judge_repaired(tx, moved.deployment)
+
+
+def deployment_deleted(tx: Transaction, deleted: DeploymentDeleted) -> None:
+    """Blame no longer what a hotfix repaired that is gone, unless something else speaks against it."""
+    _judge_repaired(tx, deleted.deployment)
+
+
+def _judge_repaired(tx: Transaction, hotfix: Deployment) -> None:
     if hotfix.kind == DeploymentKind.HOTFIX and hotfix.outcome == Outcome.SUCCEEDED and hotfix.remediates is not None:
         judge(tx, [hotfix.remediates])

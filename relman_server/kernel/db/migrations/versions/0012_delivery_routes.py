@@ -44,6 +44,8 @@ def upgrade() -> None:
         " WHERE kind = 'HOTFIX' AND outcome = 'SUCCEEDED' AND remediates IS NOT NULL)"
     )
     _index_deployments(("blamed",), " OR blamed", " OR blamed = 1")
+    if _on_postgres():
+        op.execute("ANALYZE delivered_change, deployment")  # nothing is known of a table that was made anew
 
 
 def _index_deployments(more: tuple[str, ...], on_postgres: str, on_sqlite: str) -> None:

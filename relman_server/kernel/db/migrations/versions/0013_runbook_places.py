@@ -54,6 +54,7 @@ def _upgrade_postgresql() -> None:
         postgresql_with={"fastupdate": "off"},
     )
     op.execute("SELECT setval('runbook_place', max(place)) FROM runbook_search HAVING max(place) IS NOT NULL")
+    op.execute("ANALYZE runbook_search")
 
 
 def _upgrade_sqlite() -> None:
