@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 from uuid import NAMESPACE_OID, UUID, uuid5
 
-from sqlalchemy import delete, exists, insert, select
+from sqlalchemy import Text, cast, delete, exists, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from relman_server.analytics.model import Basis, DeliveredChange, DeliveryRoute
@@ -36,7 +36,7 @@ def deployment_moved(tx: Transaction, moved: DeploymentMoved) -> None:
         return
     release = tx.row(_RELEASE.where(Release.id == deployment.release_id))
     assert release is not None
-    changes = _changes_of(release, _Known(tx, deployment.service_id))
+    changes = _changes_of(release, _Kept(tx, deployment))
     reached = _reached(tx, [change for change, *_ in changes])
     _add(tx, _news(deployment, changes, reached, opening=_is_opening(tx, deployment)))
 
@@ -65,7 +65,7 @@ def rebuild(tx: Transaction, service_id: UUID) -> None:
 def _find_anew(tx: Transaction, service_id: UUID) -> None:
     tx.execute(delete(DeliveredChange).where(DeliveredChange.service_id == service_id))
     reached: Reached = {}
-    known = _Known(None, service_id)
+    known = _Known(service_id)
     rows: list[dict[str, Any]] = []
     opened: set[UUID] = set()
     for row in tx.rows(_successes(service_id)):
@@ -90,16 +90,14 @@ def _successes(service_id: UUID) -> Any:  # a select
 
 
 class _Known:
-    """Knows when commits of a service were made that some release listed and that got anywhere.
+    """Knows when commits of a service were made: as the first release says that got anywhere and lists them.
 
     Args:
-        tx: Where to look; None to know only what was noted.
         service_id: The service.
     """
 
-    def __init__(self, tx: Transaction | None, service_id: UUID) -> None:
+    def __init__(self, service_id: UUID) -> None:
         self.service_id = service_id
-        self._tx = tx
         self._noted: dict[UUID, datetime] = {}
 
     def note(self, changes: Sequence[Change]) -> None:
@@ -107,14 +105,73 @@ class _Known:
         for key, made, _ in changes:
             self._noted.setdefault(key, made)
 
-    def made(self, key: UUID) -> datetime | None:
+    def made(self, commit: str) -> datetime | None:
         """Return when a commit was made."""
-        if self._tx is None:
-            return self._noted.get(key)
-        said = (DeliveredChange.change_id == key, DeliveredChange.basis == Basis.CHANGES)
-        found = select(DeliveredChange.committed_at).where(*said).order_by(DeliveredChange.delivered_at).limit(1)
-        made: datetime | None = self._tx.scalar(found)
-        return made
+        return self._noted.get(change_id(self.service_id, commit))
+
+
+class _Kept(_Known):
+    """Knows the same of what is kept, at the end of a deployment.
+
+    Args:
+        tx: Where to look.
+        deployment: Commits that had reached its environment before are no news: their age is not looked up.
+    """
+
+    def __init__(self, tx: Transaction, deployment: Deployment) -> None:
+        super().__init__(deployment.service_id)
+        assert deployment.completed_at is not None
+        self._tx = tx
+        self._place = deployment.environment_id
+        self._now = deployment.completed_at
+
+    def made(self, commit: str) -> datetime | None:
+        """Return when a commit was made."""
+        key = change_id(self.service_id, commit)
+        arrived = self._tx.rows(select(*_ARRIVAL).where(DeliveredChange.change_id == key))
+        if any(row.environment_id == self._place for row in arrived):
+            return None
+        by_basis = {basis: [row for row in arrived if row.basis == basis] for basis in Basis}
+        if by_basis[Basis.GIT_COMMIT]:  # The same was found then.
+            return by_basis[Basis.GIT_COMMIT][0].committed_at  # type: ignore[no-any-return]  # of a row
+        said = [(row.delivered_at, row.deployment_id, row.committed_at) for row in by_basis[Basis.CHANGES]]
+        for row in by_basis[Basis.RELEASE]:
+            said += self._listed(commit, row, min(said)[0] if said else self._now)
+        return min(said)[2] if said else None
+
+    def _listed(self, commit: str, arrival: Record, until: datetime) -> Iterator[tuple[datetime, UUID, datetime]]:
+        """Look through releases for those that list a commit where it had arrived unlisted.
+
+        They brought nothing new, so no row says when it was made.
+
+        Returns:
+            When each was there by which deployment, and when the commit was made.
+        """
+        there = (
+            Deployment.service_id == self.service_id,
+            Deployment.environment_id == arrival.environment_id,
+            Deployment.outcome == Outcome.SUCCEEDED,
+            Deployment.completed_at.between(arrival.delivered_at, until),
+        )
+        listing = (
+            select(Deployment.completed_at, Deployment.id, Release.changes)
+            .join(Release, Release.id == Deployment.release_id)
+            .where(*there, cast(Release.changes, Text).contains(commit))
+        )
+        key = change_id(self.service_id, commit)
+        for row in self._tx.rows(listing):
+            for found, made, _ in _timed(self.service_id, row.changes):
+                if found == key:
+                    yield row.completed_at, row.id, made
+
+
+_ARRIVAL = (
+    DeliveredChange.environment_id,
+    DeliveredChange.deployment_id,
+    DeliveredChange.delivered_at,
+    DeliveredChange.committed_at,
+    DeliveredChange.basis,
+)
 
 
 def _changes_of(release: Record, known: _Known) -> list[Change]:
@@ -124,7 +181,7 @@ def _changes_of(release: Record, known: _Known) -> list[Change]:
         known.note(timed)
         return timed
     key = change_id(known.service_id, release.git_commit or str(release.release_id))
-    made = known.made(key) if release.git_commit else None
+    made = known.made(release.git_commit) if release.git_commit else None
     return [(key, made, Basis.GIT_COMMIT)] if made else [(key, release.created_at, Basis.RELEASE)]
 
 
