@@ -202,7 +202,9 @@ async def test_releases_are_looked_through_only_for_a_commit_that_arrived_unlist
     ((statement, parameters),) = [each for each in seen if LOOK in each[0]]
     with delivery.server.app.db.reads.connect() as connection:
         if engine_name == "postgresql":
-            connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+            connection.exec_driver_sql("SET enable_seqscan = off")
+            connection.exec_driver_sql("SET enable_bitmapscan = off")
         explain = "EXPLAIN " if engine_name == "postgresql" else "EXPLAIN QUERY PLAN "
         plan = "\n".join(str(row) for row in connection.exec_driver_sql(explain + statement, parameters))
+        connection.invalidate()
     assert PLACE_AND_TIME[engine_name].search(plan), plan
