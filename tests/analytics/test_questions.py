@@ -152,6 +152,21 @@ async def test_what_came_of_deployments_is_found_by_index(
         assert f"{by}{index}" in plan, plan
 
 
+async def test_the_changes_of_a_day_are_those_of_its_part_of_the_index(server: RunningServer, engine_name: str) -> None:
+    """Fails when they are told of the range as well: without statistics all of it may be read for each day."""
+    if engine_name == "sqlite":
+        pytest.skip("SQLite groups the changes of the range by day")
+    await make_environment(server.admin, environment_type=PRODUCTION)
+    seen: list[tuple[str, Any]] = []
+    with executed(server.app.db, lambda statement, parameters: seen.append((statement, parameters))):
+        await ask(server, "GetMetricsTrends")
+    (found,) = [each for each in seen if "delivered_change" in each[0]]
+    with server.app.db.reads.connect() as connection:
+        plan = "\n".join(row[0] for row in connection.exec_driver_sql(f"EXPLAIN {found[0]}", found[1]))
+    assert "delivered_at >= " in plan
+    assert "delivered_at >= '" not in plan
+
+
 # --- where days begin
 
 

@@ -18,6 +18,7 @@ from relman_server.kernel.db.transaction import Reading
 from tests.analytics.steps import Delivery, change
 from tests.deployments.steps import SUCCEEDED, complete, start
 from tests.factories import make_deployment
+from tests.statements import statements
 
 PATIENCE = 0.5
 """Seconds in which what does not wait for a lock is over."""
@@ -81,6 +82,15 @@ async def test_two_deployments_that_are_deleted_do_not_meet(
     one, other = (_delete(delivery, each) for each in again)
     await _while_held(monkeypatch, (deliveries, "_find_anew"), one, other)
     assert (await delivery.summary()).deployment_frequency.sample_size == 1
+
+
+async def test_what_brought_nothing_is_deleted_without_finding_anything_anew(delivery: Delivery) -> None:
+    """Or everyone else's writes would wait for a whole service."""
+    await delivery.deploy()
+    failed = await delivery.deploy(fails=True)
+    with statements(delivery.server.app.db) as seen:
+        await _delete(delivery, failed)()
+    assert not [statement for statement in seen if statement.startswith("DELETE FROM delivered_change")]
 
 
 async def test_a_change_is_not_lost_when_what_brought_it_first_is_deleted_as_it_comes_again(

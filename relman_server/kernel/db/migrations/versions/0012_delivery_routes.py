@@ -44,8 +44,10 @@ def upgrade() -> None:
         " WHERE kind = 'HOTFIX' AND outcome = 'SUCCEEDED' AND remediates IS NOT NULL)"
     )
     _index_deployments(("blamed",), " OR blamed", " OR blamed = 1")
-    if _on_postgres():
-        op.execute("ANALYZE delivered_change, deployment")  # nothing is known of a table that was made anew
+    # Nothing is known of a table that was made anew. Of an empty one PostgreSQL had better know nothing: it then
+    # expects that there will be rows.
+    if _on_postgres() and op.get_bind().scalar(sa.text("SELECT EXISTS (SELECT FROM delivered_change)")):
+        op.execute("ANALYZE delivered_change, deployment")
 
 
 def _index_deployments(more: tuple[str, ...], on_postgres: str, on_sqlite: str) -> None:

@@ -54,7 +54,8 @@ def _upgrade_postgresql() -> None:
         postgresql_with={"fastupdate": "off"},
     )
     op.execute("SELECT setval('runbook_place', max(place)) FROM runbook_search HAVING max(place) IS NOT NULL")
-    op.execute("ANALYZE runbook_search")
+    if op.get_bind().scalar(sa.text("SELECT EXISTS (SELECT FROM runbook_search)")):
+        op.execute("ANALYZE runbook_search")  # as 0012 says
 
 
 def _upgrade_sqlite() -> None:
